@@ -1,0 +1,53 @@
+# `make run` and `make test` do everything on a machine with Python 3.11 or newer. The rest is for development.
+PYTHON ?= python3
+CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: run test check lint types nano bench lock format clean help
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: $(READY) ## set everything up and run the quickstart study
+	@echo "Running the study in config.yaml on $(CORES) cores: a few minutes the first time, seconds when nothing has changed."
+	@$(BIN)/snakemake --cores $(CORES) --quiet rules host
+
+test: $(READY) ## set everything up and run all checks and tests
+	@echo "Checking and testing: up to 15 minutes on 2 cores."
+	@$(MAKE) --no-print-directory lint types
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## style of Python and Snakemake files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+types: $(READY) ## the type checker
+	$(BIN)/mypy
+
+format: $(READY) ## rewrite the files in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+nano: $(READY) ## train the embedded backbone anew: about an hour on 2 cores
+	$(BIN)/python -m workflow.scripts.train_nano --out workflow/assets/nano
+
+bench: $(READY) ## speed of extraction and of the engine, as ratios
+	$(BIN)/python -m benchmarks.extraction
+	$(BIN)/python -m benchmarks.engine
+
+lock: ## resolve pyproject.toml into requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras --no-header -q pyproject.toml -o requirements.lock
+
+clean: ## remove what studies have made, but not the data sets
+	rm -rf results features .snakemake
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with make PYTHON=..." >&2; exit 1; }
+	@echo "Setting up .venv from requirements.lock: about 3 minutes and 7 GB, once. torch is the large part."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $(READY)

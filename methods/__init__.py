@@ -1,0 +1,27 @@
+"""Ways of adapting a frozen CLIP model to a classification task with few labelled images.
+
+A plugin imports what it needs from here: `from methods import Method, Param, hookimpl`.
+"""
+
+from methods.base import Array, Candidate, Classifier, Method, Params, Replica, Support, Task, unit
+from methods.hookspecs import hookimpl
+from methods.params import Param
+from methods.recipe import Recipe, training
+from methods.trained import TrainedMethod
+
+__all__ = [
+    "Array",
+    "Candidate",
+    "Classifier",
+    "Method",
+    "Param",
+    "Params",
+    "Recipe",
+    "Replica",
+    "Support",
+    "Task",
+    "TrainedMethod",
+    "hookimpl",
+    "training",
+    "unit",
+]

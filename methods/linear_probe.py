@@ -1,0 +1,29 @@
+"""A linear layer on the image embedding, with or without a BatchNorm before it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from methods import Array, Method, Param, Replica, Task, TrainedMethod, hookimpl, training
+
+
+class LinearProbe(TrainedMethod):
+    """`W BN(f) + b`, or `W f + b`, trained with cross-entropy."""
+
+    name = "linear_probe"
+    paper = "arXiv:2103.00020"
+    params = {
+        "batch_norm": Param(True, "BatchNorm before the linear layer"),
+        **training(lr=1e-4, epochs=200),
+    }
+
+    def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
+        norm = nn.BatchNorm1d(task.dim) if replica.params["batch_norm"] else nn.Identity()
+        return {"norm": norm, "linear": nn.Linear(task.dim, task.classes)}
+
+    def logits(self, head: Any, x: Array) -> Array:
+        return head.linear(head.norm(x))
+
+
+@hookimpl
+def register_methods() -> list[type[Method]]:
+    return [LinearProbe]

@@ -1,0 +1,69 @@
+"""Logistic regression by scikit-learn, on the image embedding, on the cosines to the class texts, or on both."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from methods import Array, Candidate, Method, Param, Params, Replica, Task, hookimpl
+
+
+class LogisticRegression(Method):
+    """`LogisticRegression` on `f`, on `f T^T` or on `[f, f T^T]`, with or without a `StandardScaler` before it."""
+
+    name = "logistic_regression"
+    params = {
+        "inputs": Param("image", "what the classifier sees", choices=("image", "logits", "image+logits")),
+        "scale": Param("none", "scaling fitted on the support, column by column", choices=("none", "standard")),
+        "C": Param(1.0, "inverse strength of the l2 penalty", above=0),
+        "max_iter": Param(1000, "iterations of L-BFGS", low=1),
+    }
+
+    def needs(self, params: Params) -> frozenset[str]:
+        return frozenset({"image"}) if params["inputs"] == "image" else frozenset({"image", "text"})
+
+    def trainable(self, task: Task, params: Params) -> int:
+        columns = {"image": task.dim, "logits": task.classes, "image+logits": task.dim + task.classes}
+        return (columns[params["inputs"]] + 1) * task.classes
+
+    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        for replica in replicas:
+            support, params = task.supports[replica.seed], replica.params
+            model = self._model(params)
+            with warnings.catch_warnings():  # a fit that stopped early is noted below, not warned of in the log
+                warnings.simplefilter("ignore")
+                model.fit(self._columns(task, params, support.x), support.y)
+            scores = partial(self._scores, task, params, model)
+            yield Candidate([replica], scores, note=self._note(replica, model[-1]))
+
+    def _model(self, params: Params) -> Any:
+        from sklearn import linear_model, pipeline, preprocessing
+
+        head = linear_model.LogisticRegression(C=params["C"], max_iter=params["max_iter"])
+        scaler = [preprocessing.StandardScaler()] if params["scale"] == "standard" else []
+        return pipeline.make_pipeline(*scaler, head)
+
+    def _columns(self, task: Task, params: Params, x: Array) -> Array:
+        """The inputs `(N, D)`, `(N, K)` or `(N, D + K)`; the cosines are not scaled."""
+        if params["inputs"] == "image":
+            return x
+        cosines = x @ task.class_text().T
+        return cosines if params["inputs"] == "logits" else np.concatenate([x, cosines], axis=1)
+
+    def _scores(self, task: Task, params: Params, model: Any, x: Array) -> Array:
+        """Logits `(1, M, K)`; of two classes scikit-learn gives one column, the log odds of the second."""
+        scores = model.decision_function(self._columns(task, params, x))
+        if task.classes == 2:
+            scores = np.stack([-scores / 2, scores / 2], axis=1)
+        return scores.astype(np.float32)[None]
+
+    def _note(self, replica: Replica, head: Any) -> str:
+        limit = replica.params["max_iter"]
+        return f"not converged after {limit} iterations" if int(np.max(head.n_iter_)) >= limit else ""
+
+
+@hookimpl
+def register_methods() -> list[type[Method]]:
+    return [LogisticRegression]

@@ -1,0 +1,50 @@
+"""A method that trains a head by gradient descent: it says what the head is, the engine trains all replicas at once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, ClassVar
+
+from methods.base import Array, Candidate, Method, Params, Replica, Task
+from methods.recipe import Recipe
+
+
+class TrainedMethod(Method):
+    """Base of the methods that train: override `head` and `logits`, and `recipe` where AdamW at one rate won't do."""
+
+    gpu = True
+    scalars: ClassVar[tuple[str, ...]] = ()  # parameters of type float that `logits` reads as `head.<name>`
+
+    def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
+        """The layers of one replica by name: modules of `nn` (torch.nn), trainable `nn.Parameter`s, constant arrays.
+
+        The global torch generator is seeded for the replica while this runs, so PyTorch's own initialisation is fine.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override `head`")
+
+    def logits(self, head: Any, x: Array) -> Array:
+        """Logits `(R, B, K)` of images `x (R, B, D)`, or `(M, D)` shared by all replicas, with R replicas of `head`.
+
+        Attributes of `head` are the layers, called like modules, and parameters, constants and scalars with a leading
+        replica dimension.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override `logits`")
+
+    def recipe(self, task: Task, params: Params) -> Recipe:
+        """How to train with these parameters."""
+        return Recipe("adamw", params["lr"], params["weight_decay"], params["epochs"], params["batch_size"])
+
+    def trainable(self, task: Task, params: Params) -> int:
+        from workflow.lib import engine
+
+        return engine.trainable(self, task, Replica("", params, 0))
+
+    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        """Train together what has the same shape: the same parameters apart from scalars, rate and decay."""
+        from workflow.lib import engine
+
+        for _, group in groupby(sorted(replicas, key=self._shape), key=self._shape):
+            yield from engine.train(self, task, list(group))
+
+    def _shape(self, replica: Replica) -> str:
+        free = {*self.scalars, "lr", "weight_decay"}
+        return repr([(name, value) for name, value in sorted(replica.params.items()) if name not in free])

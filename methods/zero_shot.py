@@ -1,0 +1,23 @@
+"""Zero-shot CLIP: no adapter, the line that every adapter is measured against."""
+
+from methods import Classifier, Method, Params, Replica, Task, hookimpl
+
+
+class ZeroShot(Method):
+    """The scaled cosine to the text of each class: `s f T^T`."""
+
+    name = "zero_shot"
+    paper = "arXiv:2103.00020"
+    learns = False
+
+    def needs(self, params: Params) -> frozenset[str]:
+        return frozenset({"image", "text"})
+
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
+        text = task.class_text()
+        return lambda queries: task.logit_scale * queries @ text.T
+
+
+@hookimpl
+def register_methods() -> list[type[Method]]:
+    return [ZeroShot]

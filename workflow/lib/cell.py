@@ -1,0 +1,191 @@
+"""One cell: dataset x backbone x method x shots, every seed and variant of it, from features to a record."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from methods.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task, unit
+from workflow.lib import scoring, supports
+from workflow.lib.features import Features
+from workflow.lib.protocol import Judge, Outcome, Queries
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell is to compute: the part of the study that its result depends on."""
+
+    study: str
+    dataset: str
+    backbone: str
+    label: str
+    method: str
+    shots: str
+    seeds: int
+    report: str
+    select: str
+    variants: Sequence[Mapping[str, Any]]  # {"variant": name, "params": {...}}
+
+    def splits(self) -> list[str]:
+        """The splits that the cell reads."""
+        chosen = ["val"] if self.select.startswith("val_") else []
+        return list(dict.fromkeys(["train", *chosen, self.report]))
+
+
+@dataclass(frozen=True)
+class Result:
+    """One variant: its seeds' outcomes, or the reason for which it could not be run."""
+
+    variant: str
+    params: Mapping[str, Any]
+    trainable: int
+    outcomes: Mapping[int, Outcome]
+    reason: str = ""
+
+
+class Bench:
+    """The fixed part of a cell: queries, supports, and how they are handed to the method."""
+
+    def __init__(self, cell: Cell, features: Features, device: str, threads: int, log: Log) -> None:
+        self.cell, self.features = cell, features
+        self.device, self.threads, self.log = device, threads, log
+        self.labels = features.splits[cell.report].y
+        self.rows = {seed: self._draw(seed) for seed in range(cell.seeds)}
+        few = cell.select == "val_fewshot"
+        self._few = {seed: self._draw_val(seed) for seed in range(cell.seeds)} if few else {}
+
+    def _draw(self, seed: int) -> Labels:
+        return supports.draw(self.features.splits["train"].y, self.features.classnames, self.cell.shots, seed)
+
+    def _draw_val(self, seed: int) -> Labels:
+        return supports.draw_val(self.features.splits["val"].y, self.features.classnames, self.cell.shots, seed)
+
+    def task(self, raw: bool) -> Task:
+        """What the method sees: supports of all seeds and text, nothing of the reported split."""
+        train = self.features.splits["train"]
+        return Task(
+            supports={
+                seed: Support(self._scaled(train.x[rows], raw), train.y[rows]) for seed, rows in self.rows.items()
+            },
+            classnames=self.features.classnames,
+            shots=self.cell.shots,
+            text=self.features.class_text(),
+            logit_scale=self.features.logit_scale,
+            choosing=self.cell.select != "last",
+            device=self.device,
+            threads=self.threads,
+            log=self.log,
+        )
+
+    def judge(self, raw: bool) -> Judge:
+        """The evaluator's side: the reported split, and `val` where the protocol looks at it."""
+        val = self._queries("val", raw) if self.cell.select.startswith("val_") else None
+        return Judge([self.cell.select], self._queries(self.cell.report, raw), val, self._few)
+
+    def _queries(self, split: str, raw: bool) -> Queries:
+        part = self.features.splits[split]
+        return Queries(self._on_device(self._scaled(part.x, raw)), part.y)
+
+    def _scaled(self, x: Floats, raw: bool) -> Floats:
+        return x if raw else unit(x)
+
+    def _on_device(self, x: Floats) -> Array:
+        if self.device == "cpu":
+            return x
+        import torch
+
+        return torch.from_numpy(x).to(self.device)
+
+
+def evaluate(bench: Bench, method: Method) -> list[Result]:
+    """Fit and score every variant with every seed. A plugin's failure names the plugin, the variant and the seed."""
+    there = {"image"} | ({"text"} if bench.features.text is not None else set())
+    results = []
+    for wanted, group in _by_features(method, bench.cell.variants):
+        runnable = [variant for variant in group if method.needs(variant["params"]) <= there]
+        results += [_refused(method, variant, there) for variant in group if variant not in runnable]
+        if runnable:
+            results += _run(bench, method, runnable, wanted)
+    order = [variant["variant"] for variant in bench.cell.variants]
+    return sorted(results, key=lambda result: order.index(result.variant))
+
+
+def _by_features(
+    method: Method, variants: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[bool, list[Mapping[str, Any]]]]:
+    """The variants that take raw features and those that take unit ones."""
+
+    def raw(variant: Mapping[str, Any]) -> bool:
+        return method.raw(variant["params"])
+
+    for wanted, group in groupby(sorted(variants, key=raw), key=raw):
+        yield wanted, list(group)
+
+
+def _refused(method: Method, variant: Mapping[str, Any], there: set[str]) -> Result:
+    missing = ", ".join(sorted(method.needs(variant["params"]) - there))
+    return Result(variant["variant"], variant["params"], 0, {}, f"needs {missing}, which these features don't have")
+
+
+def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], raw: bool) -> list[Result]:
+    task, judge = bench.task(raw), bench.judge(raw)
+    replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
+    outcomes = {replica: Outcome([bench.cell.select]) for replica in replicas}
+    for candidate, seconds in _timed(method.fit(task, replicas)):
+        judge(candidate, outcomes)
+        for replica in candidate.replicas:
+            outcomes[replica].fit_seconds += seconds / len(candidate.replicas)
+            outcomes[replica].notes += [candidate.note] if candidate.note else []
+    _all_there(outcomes)
+    return [
+        Result(
+            variant["variant"],
+            variant["params"],
+            method.trainable(task, variant["params"]),
+            {replica.seed: outcomes[replica] for replica in replicas if replica.variant == variant["variant"]},
+        )
+        for variant in variants
+    ]
+
+
+def _timed(candidates: Iterator[Candidate]) -> Iterator[tuple[Candidate, float]]:
+    """The candidates with the seconds that each took to come."""
+    start = time.perf_counter()
+    for candidate in candidates:
+        yield candidate, time.perf_counter() - start
+        start = time.perf_counter()
+
+
+def _all_there(outcomes: Mapping[Replica, Outcome]) -> None:
+    for replica, outcome in outcomes.items():
+        if not outcome.curve:
+            raise ValueError(f"{replica}: fit yielded no candidate")
+
+
+def metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
+    """The metrics of one seed of one variant, under the names of results.csv."""
+    scores = scoring.metrics(outcome.choices[bench.cell.select].final(), bench.labels)
+    if len(outcome.curve) > 1:
+        scores |= {"accuracy_last": outcome.curve[-1], "accuracy_peek": max(outcome.curve)}
+    return scores | {"fit_seconds": outcome.fit_seconds}
+
+
+def predictions(bench: Bench, results: Sequence[Result]) -> dict[str, Any]:
+    """Arrays to save: labels `(M,)`, predicted class and probability of the true one `(V, S, M)`, names."""
+    ran = [result for result in results if not result.reason]
+    logits = [[o.choices[bench.cell.select].final() for o in result.outcomes.values()] for result in ran]
+    rows = np.arange(len(bench.labels))
+    own = [[np.exp(scoring.log_softmax(x)[rows, bench.labels]) for x in seeds] for seeds in logits]
+    shape = (len(ran), bench.cell.seeds, len(rows))
+    return {
+        "labels": bench.labels,
+        "predicted": np.array([[x.argmax(1) for x in seeds] for seeds in logits], dtype=np.int32).reshape(shape),
+        "probability": np.array(own, dtype=np.float32).reshape(shape),
+        "variants": np.array([result.variant for result in ran]),
+        "seeds": np.arange(bench.cell.seeds),
+    }

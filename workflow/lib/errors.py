@@ -1,0 +1,44 @@
+"""Errors that are the user's to mend, and how every script ends on them: one line, no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+FAILED = 1
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: a wrong path, a wrong value, a missing download.
+
+    Its text is one line: what is wrong, where, and what to do instead.
+    """
+
+
+def one_line(text: object) -> str:
+    """`text` with every run of white space, line breaks among them, made one space."""
+    return " ".join(str(text).split())
+
+
+def describe(error: UserError | OSError) -> str:
+    """The one line that stands for `error`; an `OSError` is named with its path."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return one_line(f"{error.filename}: {error.strerror or type(error).__name__}")
+    return one_line(error) or type(error).__name__
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's `main`.
+
+    `UserError` and `OSError` end in one line on stderr and exit status 1, an interrupt in status 130. Any other
+    exception is a defect of ours and keeps its traceback.
+    """
+    try:
+        main()
+    except (UserError, OSError) as error:
+        print(f"error: {describe(error)}", file=sys.stderr, flush=True)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,139 @@
+"""The records of a study gathered: which row of a table has which accuracies."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workflow.lib import records
+from workflow.lib.records import Record
+
+HEADER = ("dataset", "backbone", "method", "variant", "shots", "seed", "metric", "value")
+ZERO = "0"  # the shots of a method that learns nothing: one cell that stands for every number of shots
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study's tables need of it: the grid in order, and the protocol."""
+
+    study: str
+    datasets: Sequence[str]
+    backbones: Sequence[str]
+    shots: Sequence[str]
+    seeds: int
+    report: str
+    select: str
+    methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(label, variant) of every row, in config order, what learns nothing on top."""
+        ordered = sorted(self.methods, key=lambda method: method["learns"])
+        return [(method["label"], variant) for method in ordered for variant in method["variants"]]
+
+    def cell(self, label: str, shots: str) -> str:
+        """The shots in the file name of the cell that a column shows."""
+        learns = any(method["learns"] for method in self.methods if method["label"] == label)
+        return shots if learns else ZERO
+
+    def path(self, folder: Path, dataset: str, backbone: str, label: str, shots: str) -> Path:
+        """The cell's metrics under results/<study>/."""
+        return folder / "metrics" / dataset / backbone / label / f"{self.cell(label, shots)}.json"
+
+
+@dataclass
+class Results:
+    """All records of a study by (dataset, backbone, label, shots of the file), and the files that are missing."""
+
+    plan: Plan
+    records: dict[tuple[str, str, str, str], Record] = field(default_factory=dict)
+    missing: list[Path] = field(default_factory=list)
+
+    def accuracies(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Sequence[float]:
+        """The accuracy of every seed, empty where the row has none here."""
+        variant = self._variant(dataset, backbone, row, shots)
+        return [seed["metrics"]["accuracy"] for seed in variant["seeds"]] if variant else []
+
+    def remarks(self, dataset: str, backbone: str, row: tuple[str, str]) -> list[str]:
+        """What a reader of the row must know: why it is n/a, and the notes of its fits, with how many."""
+        reasons: dict[str, int] = {}
+        for shots in self.plan.shots:
+            variant = self._variant(dataset, backbone, row, shots) or {"reason": "not computed", "seeds": []}
+            for note in [variant["reason"], *(note for seed in variant["seeds"] for note in seed["notes"])]:
+                reasons[note] = reasons.get(note, 0) + bool(note)
+        return [note for note, count in reasons.items() if count]
+
+    def _variant(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Record | None:
+        label, name = row
+        record = self.records.get((dataset, backbone, label, self.plan.cell(label, shots)))
+        return next((v for v in record["variants"] if v["variant"] == name), None) if record else None
+
+
+def gather(plan: Plan, folder: Path) -> Results:
+    """Read every cell's record below results/<study>/; what is not there is listed."""
+    results = Results(plan)
+    for dataset in plan.datasets:
+        for backbone in plan.backbones:
+            for label in (method["label"] for method in plan.methods):
+                for shots in dict.fromkeys(plan.cell(label, shots) for shots in plan.shots):
+                    _take(results, folder, (dataset, backbone, label, shots))
+    return results
+
+
+def _take(results: Results, folder: Path, key: tuple[str, str, str, str]) -> None:
+    path = results.plan.path(folder, *key)
+    if path.exists():
+        results.records[key] = records.read(path)
+    else:
+        results.missing.append(path)
+
+
+def tidy(results: Results) -> str:
+    """results.csv: one line per dataset, backbone, method, variant, shots, seed and metric."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(_lines(results))
+    return text.getvalue()
+
+
+def _lines(results: Results) -> Iterator[tuple[Any, ...]]:
+    for (dataset, backbone, label, shots), record in results.records.items():
+        for variant in record["variants"]:
+            for seed in variant["seeds"]:
+                for metric, value in sorted(seed["metrics"].items()):
+                    yield (
+                        dataset,
+                        backbone,
+                        label,
+                        variant["variant"],
+                        shots,
+                        seed["seed"],
+                        metric,
+                        repr(value),
+                    )
+
+
+def mean_ranks(results: Results) -> dict[tuple[str, str], float]:
+    """The rank of each row's mean accuracy among the rows, averaged over data sets, backbones and shots.
+
+    Rows that lack a cell have no rank (NaN).
+    """
+    from scipy.stats import rankdata
+
+    rows = results.plan.rows()
+    columns = [
+        [_mean(results.accuracies(dataset, backbone, row, shots)) for row in rows]
+        for dataset in results.plan.datasets
+        for backbone in results.plan.backbones
+        for shots in results.plan.shots
+    ]
+    ranks = np.array([rankdata(-np.array(column), nan_policy="omit") for column in columns]).mean(0)
+    return dict(zip(rows, ranks.tolist(), strict=True))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

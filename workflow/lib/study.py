@@ -1,0 +1,186 @@
+"""The study file: checked to the last key, with one line for a mistake, and made into plain data.
+
+Imported by the Snakefile: no torch, no scikit-learn, no image library.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from methods import registry as plugins
+from methods.base import Method
+from methods.params import expand, nearest, show
+from workflow.lib import backbones, datasets, shape
+from workflow.lib.errors import UserError
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+FOLDERS = {"data": "data", "features": "features", "results": "results"}
+ZERO = "0"  # the number of shots of a method that learns nothing
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One entry of `methods:`: its label, the plugin's entry, and its variants `(name, parameters)` in order."""
+
+    label: str
+    entry: plugins.Entry
+    variants: Sequence[tuple[str, dict[str, Any]]]
+
+    @property
+    def method(self) -> Method:
+        return self.entry.method()
+
+    @property
+    def learns(self) -> bool:
+        return self.entry.method.learns
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: the grid and the protocol."""
+
+    name: str
+    datasets: Mapping[str, Mapping[str, Any]]
+    backbones: Mapping[str, Mapping[str, Any]]
+    shots: Sequence[str]
+    seeds: int
+    report: str
+    select: str
+    methods: Mapping[str, MethodSpec]
+    plugins: Sequence[str] = ()
+    folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
+
+    def cells(self) -> list[tuple[str, str, str, str]]:
+        """Every (dataset, backbone, method label, shots), in the order of the file."""
+        return [
+            (dataset, backbone, label, shots)
+            for dataset in self.datasets
+            for backbone in self.backbones
+            for label, spec in self.methods.items()
+            for shots in (self.shots if spec.learns else [ZERO])
+        ]
+
+
+class Located(UserError):
+    """A mistake at one place of the study file: the keys that lead to it, and what is wrong."""
+
+    def __init__(self, keys: Sequence[str | int], message: str) -> None:
+        super().__init__(f"{shape.dotted(keys)}: {message}" if keys else message)
+        self.keys, self.message = list(keys), message
+
+
+def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
+    """Check a configuration, read from `files`, and make it a Study.
+
+    Raises UserError whose line begins with the file, the line number and the keys of the mistake.
+    """
+    try:
+        shape.unique_keys(files)
+        shape.check(config, SCHEMA, Located)
+        return _study(config)
+    except Located as error:
+        raise UserError(f"{shape.place(files, error.keys)}: {error}") from None
+
+
+def _study(config: Mapping[str, Any]) -> Study:
+    protocol = {"report": "test", "select": "last"} | dict(config.get("protocol") or {})
+    if protocol["report"] == "val" and protocol["select"].startswith("val_"):
+        message = f"'{protocol['select']}' would choose on the split that is reported; allowed with val: last, report"
+        raise Located(["protocol", "select"], message)
+    paths = list(config.get("plugins") or [])
+    return Study(
+        name=config["study"],
+        datasets={name: _dataset(name, entry) for name, entry in config["datasets"].items()},
+        backbones={name: _backbone(name, entry) for name, entry in config["backbones"].items()},
+        shots=[str(shots) for shots in config["shots"]],
+        seeds=config.get("seeds", 3),
+        report=protocol["report"],
+        select=protocol["select"],
+        methods=_methods(config["methods"], paths),
+        plugins=paths,
+        folders=FOLDERS | dict(config.get("folders") or {}),
+    )
+
+
+def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        source, options = datasets.resolve(entry)
+    except UserError as error:
+        raise _keyed(["datasets", name], entry, error) from None
+    templates = list(entry.get("templates") or source.templates)
+    given = {key: value for key, value in options.items() if value is not None}
+    return {"source": source.name, "templates": templates, **given}
+
+
+def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        backbones.check(entry)
+    except UserError as error:
+        raise _keyed(["backbones", name], entry, error) from None
+    return dict(entry)
+
+
+def _keyed(keys: list[str | int], entry: Mapping[str, Any], error: UserError) -> Located:
+    """An error whose text is `key: message`, at that key where the entry has it."""
+    key, _, message = str(error).partition(": ")
+    return Located([*keys, key], message) if key in entry else Located(keys, str(error))
+
+
+def _methods(entries: Mapping[str, Any], paths: Sequence[str]) -> dict[str, MethodSpec]:
+    registry = plugins.load(paths)
+    for i, path in enumerate(paths):
+        if reason := next((plugin.reason for plugin in registry.broken if plugin.where == path), ""):
+            raise Located(["plugins", i], f"can't load '{path}': {reason}")
+    return {label: _method(registry, label, dict(settings or {})) for label, settings in entries.items()}
+
+
+def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) -> MethodSpec:
+    name = settings.pop("method", label)
+    if not isinstance(name, str) or name not in registry.methods:
+        where = ["methods", label, "method"] if name != label else ["methods", label]
+        raise Located(where, _unknown(registry, str(name)))
+    entry = registry.methods[name]
+    for key, value in settings.items():
+        _parameter(entry.method, label, key, value)
+    variants = [(variant, _complete(entry.method, given)) for variant, given in expand(_typed(entry.method, settings))]
+    return MethodSpec(label, entry, variants)
+
+
+def _unknown(registry: plugins.Registry, name: str) -> str:
+    if reason := registry.why(name):
+        return f"the plugin '{name}' can't be used: {reason}"
+    return f"no method '{name}'; there are {', '.join(registry.methods)}{nearest(name, registry.methods)}"
+
+
+def _parameter(method: type[Method], label: str, key: str, value: Any) -> None:
+    """Check one parameter of one method: a single value, or a list of different ones."""
+    keys: list[str | int] = ["methods", label, key]
+    if key not in method.params:
+        allowed = ", ".join(method.params) or "none"
+        raise Located(keys, f"{method.name} has no such parameter; allowed: {allowed}{nearest(key, method.params)}")
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise Located(keys, "an empty list; give a value, or several to sweep")
+    for i, one in enumerate(values):
+        place = [*keys, i] if isinstance(value, list) else keys
+        try:
+            checked = method.params[key].check(one)
+        except ValueError as error:
+            raise Located(place, str(error)) from None
+        if checked in [method.params[key].check(other) for other in values[:i]]:
+            raise Located(place, f"{show(one)} stands there twice")
+
+
+def _typed(method: type[Method], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in their declared types: `1` for a float parameter becomes 1.0."""
+
+    def typed(key: str, value: Any) -> Any:
+        param = method.params[key]
+        return [param.check(one) for one in value] if isinstance(value, list) else param.check(value)
+
+    return {key: typed(key, value) for key, value in settings.items()}
+
+
+def _complete(method: type[Method], given: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted((method.defaults(given) | dict(given)).items()))

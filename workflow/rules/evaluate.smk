@@ -1,0 +1,53 @@
+def cell_spec(wildcards):
+    """The part of the study that this cell depends on, and nothing else: what changes elsewhere reruns nothing."""
+    spec = STUDY.methods[wildcards.method]
+    return to_json(
+        {
+            "study": STUDY.name,
+            "dataset": wildcards.dataset,
+            "backbone": wildcards.backbone,
+            "label": wildcards.method,
+            "method": spec.entry.method.name,
+            "shots": wildcards.shots,
+            "seeds": STUDY.seeds if spec.learns else 1,
+            "report": STUDY.report,
+            "select": STUDY.select,
+            "variants": [
+                {"variant": name, "params": params} for name, params in spec.variants
+            ],
+        }
+    )
+
+
+def plugin_option(wildcards):
+    """The plugin's file, where the method comes from one."""
+    entry = STUDY.methods[wildcards.method].entry
+    return f"--plugin '{entry.where}'" if entry.where in STUDY.plugins else ""
+
+
+rule evaluate:
+    input:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
+    output:
+        metrics=f"{RESULTS}/metrics/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.json",
+        predictions=f"{RESULTS}/predictions/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.npz",
+    log:
+        f"{RESULTS}/logs/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.log",
+    conda:
+        ENVIRONMENT
+    # One thread a cell: cells are many, and the same number of threads gives the same digits whatever --cores is.
+    threads: 1
+    resources:
+        gpu=lambda wildcards: int(STUDY.methods[wildcards.method].method.gpu),
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=cell_spec,
+        code=lambda wildcards: CODE[wildcards.method],
+        plugin=plugin_option,
+    message:
+        "{wildcards.method}, {wildcards.shots} shots, {wildcards.dataset}, {wildcards.backbone}"
+    shell:
+        "python -m workflow.scripts.evaluate --spec {params.spec:q} --features {input:q} --metrics {output.metrics:q}"
+        " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"
+        " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"

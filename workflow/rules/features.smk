@@ -1,0 +1,69 @@
+def dataset_options(dataset):
+    """What the images depend on: the templates are the features' concern."""
+    return {
+        key: value
+        for key, value in STUDY.datasets[dataset].items()
+        if key != "templates"
+    }
+
+
+def feature_inputs(wildcards):
+    """The images' index and the files that the study gives for the backbone."""
+    backbone = STUDY.backbones[wildcards.backbone]
+    if "features" in backbone:
+        return [backbone["features"].format(dataset=wildcards.dataset)]
+    given = [
+        backbone.get("weights"),
+        backbone["model"] if backbone["model"].endswith(".json") else None,
+    ]
+    return [f"{DATA}/{wildcards.dataset}/index.json", *filter(None, given)]
+
+
+rule dataset:
+    output:
+        f"{DATA}/{{dataset}}/index.json",
+    log:
+        f"{DATA}/{{dataset}}/index.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        spec=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
+        root=lambda wildcards, output: os.path.dirname(output[0]),
+        code=lambda wildcards: code_hash(SCRIPTS / "dataset.py"),
+    message:
+        "data set {wildcards.dataset}: preparing images"
+    shell:
+        "python -m workflow.scripts.dataset --name {wildcards.dataset} --spec {params.spec:q}"
+        " --root {params.root:q} --out {output:q} --threads {threads} 2>&1 | tee {log:q}"
+
+
+rule features:
+    input:
+        feature_inputs,
+    output:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
+    log:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        spec=lambda wildcards: to_json(STUDY.backbones[wildcards.backbone]),
+        templates=lambda wildcards: to_json(
+            STUDY.datasets[wildcards.dataset]["templates"]
+        ),
+        code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
+    message:
+        "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
+    shell:
+        "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input[0]:q}"
+        " --templates {params.templates:q} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --out {output:q} --threads {threads} 2>&1 | tee {log:q}"

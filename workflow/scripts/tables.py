@@ -1,0 +1,39 @@
+"""Render the tables of a study from its cells' records, and results.csv."""
+
+import argparse
+import json
+from pathlib import Path
+
+from workflow.lib import files, tables
+from workflow.lib.errors import UserError, run
+from workflow.lib.results import Plan, Results, gather, tidy
+
+
+def main() -> None:
+    arguments = _arguments()
+    plan = Plan(**json.loads(arguments.plan))
+    results = gather(plan, arguments.folder)
+    if results.missing:
+        raise UserError(f"{results.missing[0]}: missing, and {len(results.missing) - 1} more: run the study first")
+    write(results, arguments.folder / "tables")
+
+
+def write(results: Results, folder: Path) -> None:
+    """Every table in every format."""
+    plan = results.plan
+    made = {f"{d}.{b}": tables.dataset_table(results, d, b) for d in plan.datasets for b in plan.backbones}
+    for name, table in (made | {"summary": tables.summary_table(results)}).items():
+        for suffix, render in tables.FORMATS.items():
+            files.write_text(folder / f"{name}.{suffix}", render(table))
+    files.write_text(folder / "results.csv", tidy(results))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", required=True, help="the study's grid and protocol as JSON")
+    parser.add_argument("--folder", required=True, type=Path, help="results/<study>")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)
