@@ -11,7 +11,7 @@ help: ## this list
 
 run: $(READY) ## set everything up and run the quickstart study
 	@echo "Running the study in config.yaml on $(CORES) cores: a few minutes the first time, seconds when nothing has changed."
-	@$(BIN)/snakemake --cores $(CORES) --quiet rules host
+	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host
 
 test: $(READY) ## set everything up and run all checks and tests
 	@echo "Checking and testing: up to 15 minutes on 2 cores."

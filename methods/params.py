@@ -41,7 +41,8 @@ class Param:
     def check(self, value: Any) -> Value:
         """The value in its declared type. Raises ValueError that says what was found and what is allowed."""
         found: Any = _number(value) if self.kind is float else value
-        if type(found) != self.kind or not self._within(found):  # noqa: E721  # a bool is no int here
+        kind: type = type(found)
+        if kind is not self.kind or not self._within(found):
             raise ValueError(f"found {show(value)}, allowed: {self.allowed()}{nearest(value, self.choices)}")
         return found
 

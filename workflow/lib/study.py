@@ -62,7 +62,7 @@ class Study:
         ]
 
 
-class Located(UserError):
+class LocatedError(UserError):
     """A mistake at one place of the study file: the keys that lead to it, and what is wrong."""
 
     def __init__(self, keys: Sequence[str | int], message: str) -> None:
@@ -77,9 +77,9 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
     """
     try:
         shape.unique_keys(files)
-        shape.check(config, SCHEMA, Located)
+        shape.check(config, SCHEMA, LocatedError)
         return _study(config)
-    except Located as error:
+    except LocatedError as error:
         raise UserError(f"{shape.place(files, error.keys)}: {error}") from None
 
 
@@ -87,7 +87,7 @@ def _study(config: Mapping[str, Any]) -> Study:
     protocol = {"report": "test", "select": "last"} | dict(config.get("protocol") or {})
     if protocol["report"] == "val" and protocol["select"].startswith("val_"):
         message = f"'{protocol['select']}' would choose on the split that is reported; allowed with val: last, report"
-        raise Located(["protocol", "select"], message)
+        raise LocatedError(["protocol", "select"], message)
     paths = list(config.get("plugins") or [])
     return Study(
         name=config["study"],
@@ -121,17 +121,17 @@ def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     return dict(entry)
 
 
-def _keyed(keys: list[str | int], entry: Mapping[str, Any], error: UserError) -> Located:
+def _keyed(keys: list[str | int], entry: Mapping[str, Any], error: UserError) -> LocatedError:
     """An error whose text is `key: message`, at that key where the entry has it."""
     key, _, message = str(error).partition(": ")
-    return Located([*keys, key], message) if key in entry else Located(keys, str(error))
+    return LocatedError([*keys, key], message) if key in entry else LocatedError(keys, str(error))
 
 
 def _methods(entries: Mapping[str, Any], paths: Sequence[str]) -> dict[str, MethodSpec]:
     registry = plugins.load(paths)
     for i, path in enumerate(paths):
         if reason := next((plugin.reason for plugin in registry.broken if plugin.where == path), ""):
-            raise Located(["plugins", i], f"can't load '{path}': {reason}")
+            raise LocatedError(["plugins", i], f"can't load '{path}': {reason}")
     return {label: _method(registry, label, dict(settings or {})) for label, settings in entries.items()}
 
 
@@ -139,7 +139,7 @@ def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) ->
     name = settings.pop("method", label)
     if not isinstance(name, str) or name not in registry.methods:
         where = ["methods", label, "method"] if name != label else ["methods", label]
-        raise Located(where, _unknown(registry, str(name)))
+        raise LocatedError(where, _unknown(registry, str(name)))
     entry = registry.methods[name]
     for key, value in settings.items():
         _parameter(entry.method, label, key, value)
@@ -158,18 +158,18 @@ def _parameter(method: type[Method], label: str, key: str, value: Any) -> None:
     keys: list[str | int] = ["methods", label, key]
     if key not in method.params:
         allowed = ", ".join(method.params) or "none"
-        raise Located(keys, f"{method.name} has no such parameter; allowed: {allowed}{nearest(key, method.params)}")
+        raise LocatedError(keys, f"{method.name} has no such parameter; allowed: {allowed}{nearest(key, method.params)}")
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise Located(keys, "an empty list; give a value, or several to sweep")
+        raise LocatedError(keys, "an empty list; give a value, or several to sweep")
     for i, one in enumerate(values):
         place = [*keys, i] if isinstance(value, list) else keys
         try:
             checked = method.params[key].check(one)
         except ValueError as error:
-            raise Located(place, str(error)) from None
+            raise LocatedError(place, str(error)) from None
         if checked in [method.params[key].check(other) for other in values[:i]]:
-            raise Located(place, f"{show(one)} stands there twice")
+            raise LocatedError(place, f"{show(one)} stands there twice")
 
 
 def _typed(method: type[Method], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,7 @@ except UserError as error:
 DATA, FEATURES = STUDY.folders["data"], STUDY.folders["features"]
 RESULTS = f"{STUDY.folders['results']}/{STUDY.name}"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
-# A named conda environment, used with --software-deployment-method conda by those who made it from environment.yml.
-ENVIRONMENT = "clip-adapter-bench"
+ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH.
 shell.prefix(
