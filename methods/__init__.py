@@ -4,6 +4,7 @@ A plugin imports what it needs from here: `from methods import Method, Param, ho
 """
 
 from methods.base import Array, Candidate, Classifier, Method, Params, Replica, Support, Task, unit
+from methods.gridded import GridMethod
 from methods.hookspecs import hookimpl
 from methods.params import Param
 from methods.recipe import Recipe, training
@@ -13,6 +14,7 @@ __all__ = [
     "Array",
     "Candidate",
     "Classifier",
+    "GridMethod",
     "Method",
     "Param",
     "Params",

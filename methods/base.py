@@ -106,6 +106,13 @@ class Candidate:
     point: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 
+    @classmethod
+    def of(
+        cls, replica: Replica, classify: Classifier, point: Mapping[str, float] | None = None, note: str = ""
+    ) -> "Candidate":
+        """A candidate of one replica, from a classifier of queries `(M, D)` into `(M, K)`."""
+        return cls([replica], partial(_alone, classify), point or {}, note)
+
 
 class Method:
     """Base of all methods. A small one overrides `classifier`; one that trains yields from `fit` epoch by epoch."""
@@ -135,7 +142,7 @@ class Method:
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         """Yield the candidates of every replica, in the order in which they come."""
         for replica in replicas:
-            yield Candidate([replica], partial(_alone, self.classifier(task, replica)))
+            yield Candidate.of(replica, self.classifier(task, replica))
 
     @classmethod
     def defaults(cls, settings: Params) -> dict[str, Any]:

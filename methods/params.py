@@ -75,9 +75,7 @@ def show(value: Any) -> str:
         return str(value).lower()
     if value is None:
         return "nothing"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value) if isinstance(value, int) else repr(value) if not isinstance(value, str) else f"'{value}'"
+    return f"'{value}'" if isinstance(value, str) else repr(value)
 
 
 def nearest(word: Any, known: Iterable[Any]) -> str:
@@ -88,7 +86,14 @@ def nearest(word: Any, known: Iterable[Any]) -> str:
 
 def label(settings: Mapping[str, Value]) -> str:
     """The name of a variant: `ratio=0.1`, `inputs=image, scale=none`; `-` when nothing is swept."""
-    return ", ".join(f"{name}={show(value).strip(chr(39))}" for name, value in settings.items()) or "-"
+    return ", ".join(f"{name}={_short(value)}" for name, value in settings.items()) or "-"
+
+
+def _short(value: Value) -> str:
+    """A text without quotes, 1.0 as 1: different values stay different."""
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return value if isinstance(value, str) else show(value)
 
 
 def expand(settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Value]]]:

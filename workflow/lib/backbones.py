@@ -6,7 +6,6 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow.lib.errors import UserError
@@ -29,7 +28,10 @@ SCHEMES = ("hf-hub:", "local-dir:")  # these bring their weights with them
 
 
 def check(spec: Mapping[str, Any]) -> None:
-    """Check the shape of a backbone's spec, without a look at any file. Raises `UserError`: the key and what is allowed."""
+    """Check the shape of a backbone's spec, without a look at any file.
+
+    Raises `UserError`: the key, and what is allowed.
+    """
     for key, value in spec.items():
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
@@ -122,10 +124,6 @@ def load(spec: Mapping[str, Any], device: str | torch.device = "auto", precision
 
     Raises `UserError` where a name, tag or file is unknown, weights don't fit the model or a download fails.
     """
-    import torch
-    from open_clip import get_input_dtype, get_tokenizer
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
     from workflow.lib import weights
 
     check(spec)
@@ -133,15 +131,24 @@ def load(spec: Mapping[str, Any], device: str | torch.device = "auto", precision
     precision = precision or spec.get("precision", "fp32")
     name = weights.resolve_model(spec["model"])
     found = weights.find(name, spec)
-    model = weights.build(name, found, precision, place).eval().requires_grad_(False)
+    model = weights.build(name, found, precision, place)
+    return wrap(model, name, weights.fingerprint(model, found), precision, place)
+
+
+def wrap(model: Any, name: str, fingerprint: str, precision: str, device: torch.device) -> Backbone:
+    """The open_clip model called `name`, made in `precision` on `device`, with all that belongs to it."""
+    import torch
+    from open_clip import get_input_dtype, get_tokenizer
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
     config = model.visual.preprocess_cfg
     return Backbone(
-        model=model,
+        model=model.eval().requires_grad_(False),
         preprocess=image_transform_v2(PreprocessCfg(**config), is_train=False),
         tokenizer=get_tokenizer(name),
-        fingerprint=weights.fingerprint(model, found),
+        fingerprint=fingerprint,
         preprocessing=json.dumps(config, sort_keys=True),
         logit_scale=float(model.logit_scale.detach().float().exp()),
-        device=place,
+        device=device,
         dtype=get_input_dtype(precision) or torch.float32,
     )

@@ -36,7 +36,7 @@ def resolve(spec: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
 
     Raises `UserError`, with the key and what is allowed, for anything that the source does not know.
     """
-    source = SOURCES.get(spec.get("source", ""))
+    source = SOURCES.get(str(spec.get("source")))
     if source is None:
         raise UserError(f"source: {spec.get('source')!r} is unknown{_nearest(spec.get('source'), SOURCES)}")
     given = {key: value for key, value in spec.items() if key not in _FOR_EVERY_SOURCE}

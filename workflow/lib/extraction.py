@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from workflow.lib import backbones
 from workflow.lib.backbones import Backbone
 from workflow.lib.errors import UserError
-from workflow.lib.features import Split
+from workflow.lib.features import Features, Split
 from workflow.lib.images import Preprocess
 from workflow.lib.index import Index
 from workflow.lib.progress import bar
@@ -68,6 +70,42 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
+def extract(
+    index: Index,
+    spec: Mapping[str, Any],
+    templates: Sequence[str],
+    names: Mapping[str, str],
+    threads: int,
+    device: str = "auto",
+) -> Features:
+    """Load the backbone of `spec` once, and take the images in `index` and the class names in `templates` through it.
+
+    `names` goes into the metadata. Raises `UserError` where the model can't be had, an image can't be read, or the
+    features come out with NaN or infinite values.
+    """
+    backbone = backbones.load(spec, device)
+    log.info("%s on %s, %s, weights %s", spec["model"], backbone.device, backbone.dtype, backbone.fingerprint[:12])
+    size = spec.get("batch_size", DEFAULT_BATCH_SIZE[backbone.device.type])
+    text = embed_texts(backbone, index.classnames, templates, size, threads) if templates else None
+    splits = extract_splits(backbone, index, size, threads)
+    metadata = {**names, **_provenance(backbone, index, spec, templates)}
+    return Features(splits, index.classnames, text, backbone.logit_scale, metadata)
+
+
+def _provenance(backbone: Backbone, index: Index, spec: Mapping[str, Any], templates: Sequence[str]) -> dict[str, Any]:
+    """Everything that the features depend on."""
+    return {
+        "files": {split: [file for file, _ in entries] for split, entries in index.splits.items()},
+        "templates": list(templates),
+        "spec": dict(spec),
+        "weights_sha256": backbone.fingerprint,
+        "preprocess": backbone.preprocessing,
+        "precision": spec.get("precision", "fp32"),
+        "device": backbone.device.type,
+        "versions": {name: version(name) for name in ("open_clip_torch", "torch", "torchvision", "pillow")},
+    }
+
+
 def extract_splits(backbone: Backbone, index: Index, batch_size: int, threads: int) -> dict[str, Split]:
     """The embeddings of all images, split by split. Raises `UserError` for an image that can't be read."""
     entries = [entry for split in index.splits.values() for entry in split]
@@ -82,9 +120,9 @@ def extract_splits(backbone: Backbone, index: Index, batch_size: int, threads: i
 def embed_images(backbone: Backbone, paths: Sequence[Path], batch_size: int, threads: int) -> NDArray[np.float32]:
     """Pooled embeddings `(N, D)`, not normalised, of the images in `paths`, with a progress line.
 
-    On a GPU, `threads` threads decode ahead of the forward pass. On a CPU both want the same cores, and a forward pass
-    spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads takes whole batches from
-    file to embedding on its own core.
+    On a GPU, `threads` threads decode ahead of the forward pass. On a CPU both want the same cores, and a forward
+    pass spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads takes whole
+    batches from file to embedding, on one core.
     """
     preprocess, encoder = Preprocess(backbone.preprocess), Encoder(backbone.encode_images, batch_size)
 
@@ -103,7 +141,7 @@ def embed_texts(
     backbone: Backbone, classnames: Sequence[str], templates: Sequence[str], batch_size: int, threads: int
 ) -> NDArray[np.float32]:
     """Text embeddings `(K, T, D)`, not normalised: each of K classes in each of T templates."""
-    prompts = [template.format(name) for name in classnames for template in templates]
+    prompts = [template.replace("{}", name) for name in classnames for template in templates]
     encoder = Encoder(backbone.encode_tokens, batch_size)
     work = (backbone.tokenizer(batch) for batch in _batches(prompts, batch_size))
     with bar(len(prompts), "texts", unit="texts") as progress, _one_core_a_thread(backbone.device):

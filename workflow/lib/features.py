@@ -1,7 +1,7 @@
 """Pooled CLIP features of one dataset under one backbone: the file that everything after extraction reads.
 
-A features file is safetensors: `train_x (N, D)` float32, not normalised, and `train_y (N,)` int64, the same for `val` and
-`test` where they exist, `text (K, T, D)` (one embedding per class and template) where there is text, and
+A features file is safetensors: `train_x (N, D)` float32, not normalised, and `train_y (N,)` int64, the same for `val`
+and `test` where they exist, `text (K, T, D)` (one embedding per class and template) where there is text, and
 `logit_scale ()`. What the features depend on is metadata. This module needs no torch.
 """
 
@@ -25,8 +25,8 @@ from workflow.lib.errors import UserError, one_line
 from workflow.lib.index import SPLITS, check_classnames
 
 FORMAT = 1
-# safetensors keeps its metadata in no fixed order. All of ours is the JSON under this one key, so that equal features are
-# equal bytes and their hash can stand for them.
+# safetensors keeps its metadata in no fixed order. All of ours is the JSON under this one key, so that equal features
+# are equal bytes and their hash can stand for them.
 _METADATA_KEY = "features"
 
 Array = NDArray[Any]

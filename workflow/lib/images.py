@@ -34,8 +34,9 @@ def open_rgb(path: Path) -> Image.Image:
 class Preprocess:
     """A model's preprocessing in two halves: `load` on image files, `finish` on the batch that they make.
 
-    The last two steps of open_clip's transform, to floats and normalised, work element by element: on a batch of bytes they
-    give the same bits as on one image after the other, in fewer calls, and after a transfer of a quarter of the size.
+    The last two steps of open_clip's transform, to floats and normalised, work element by element: on a batch of bytes
+    they give the same bits as on one image after the other, in fewer calls, and after a transfer of a quarter of the
+    size.
     """
 
     def __init__(self, transform: Compose) -> None:
@@ -43,7 +44,7 @@ class Preprocess:
         if not (isinstance(to_tensor, ToTensor) and isinstance(normalize, Normalize)):
             raise ValueError(f"the transform does not end in ToTensor and Normalize: {transform}")
         self._crop = Compose(steps)
-        self._normalize = normalize
+        self._normalize = Normalize(normalize.mean, normalize.std, inplace=True)
 
     def load(self, paths: Sequence[Path]) -> torch.Tensor:
         """The images as one batch of bytes `(N, H, W, 3)`. Raises `UserError` for one that can't be read."""
@@ -51,6 +52,7 @@ class Preprocess:
 
     def finish(self, batch: torch.Tensor) -> torch.Tensor:
         """The batch as the model wants it, float32 `(N, 3, H, W)`, on the device where it lies."""
-        floats = batch.permute(0, 3, 1, 2).float().contiguous().div_(255)
+        # Bytes are a quarter of the memory to walk through across the grain, so they are put in order first.
+        floats = batch.permute(0, 3, 1, 2).contiguous().float().div_(255)
         finished: torch.Tensor = self._normalize(floats)
         return finished

@@ -49,7 +49,10 @@ def read_index(path: str | os.PathLike[str]) -> Index:
 
 
 def _parse(content: dict[str, Any], folder: Path) -> Index:
-    splits = {name: [(file, label) for file, label in entries] for name, entries in content["splits"].items()}
+    given = content["splits"]
+    known = [name for name in SPLITS if name in given]  # in their own order: JSON has them in the alphabet's
+    names = known + [name for name in given if name not in SPLITS]
+    splits = {name: [(file, label) for file, label in given[name]] for name in names}
     return Index(tuple(content["classnames"]), folder / content["root"], splits)
 
 

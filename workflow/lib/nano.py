@@ -20,7 +20,7 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,12 +36,12 @@ LOGIT_SCALE_MAX = math.log(100)
 class Recipe:
     """How nano is trained. `planes` and `digits` are drawings per class in the pool, the rest is per step."""
 
-    steps: int = 9000
+    steps: int = 7000
     planes: int = 500
-    digits: int = 3000
+    digits: int = 2000
     batch: int = 128
-    digit_share: float = 0.25
-    lr: float = 1e-3
+    digit_share: float = 0.15
+    lr: float = 1.5e-3
     weight_decay: float = 0.1
     warmup: int = 300
     seed: int = 0
@@ -95,10 +95,24 @@ def render_pool(recipe: Recipe, workers: int = 2) -> Pool:
     return Pool(images, torch.repeat_interleave(torch.arange(SUBJECTS), torch.tensor(counts)))
 
 
+def load_or_render_pool(recipe: Recipe, workers: int, path: Path | None) -> Pool:
+    """The pool kept in a file, or, if there is none, a new one, which is then kept there."""
+    if path is not None and path.exists():
+        kept = load_file(path)
+        return Pool(kept["images"], kept["subjects"])
+    pool = render_pool(recipe, workers)
+    if path is not None:
+        save_file({"images": pool.images, "subjects": pool.subjects}, path)
+    return pool
+
+
 def new_model(config: Path, seed: int) -> open_clip.CLIP:
     """A model with fresh weights after an open_clip config file."""
     torch.manual_seed(seed)
-    return open_clip.CLIP(**json.loads(config.read_text(encoding="utf-8")))
+    model = open_clip.CLIP(**json.loads(config.read_text(encoding="utf-8")))
+    # Convolutions with few channels are half as slow again in torch's default layout on a CPU.
+    model.visual.to(memory_format=torch.channels_last)
+    return model
 
 
 def augment(images: Tensor, planar: Tensor, generator: torch.Generator) -> Tensor:
@@ -198,7 +212,10 @@ class Trainer:
 
 def save_weights(model: open_clip.CLIP, tokens: Tensor, path: Path) -> None:
     """Writes float16 weights for open_clip, atomically; tokens that no caption holds get rows of zeros."""
-    state = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
+    state = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in model.state_dict().items()
+    }
     table = torch.zeros_like(state["token_embedding.weight"])
     seen = torch.unique(tokens)
     table[seen] = state["token_embedding.weight"][seen]

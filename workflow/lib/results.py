@@ -39,9 +39,10 @@ class Plan:
         learns = any(method["learns"] for method in self.methods if method["label"] == label)
         return shots if learns else ZERO
 
-    def path(self, folder: Path, dataset: str, backbone: str, label: str, shots: str) -> Path:
-        """The cell's metrics under results/<study>/."""
-        return folder / "metrics" / dataset / backbone / label / f"{self.cell(label, shots)}.json"
+    def path(self, folder: Path, dataset: str, backbone: str, label: str, shots: str, kind: str = "metrics") -> Path:
+        """The cell's metrics, or its predictions, under results/<study>/."""
+        suffix = {"metrics": "json", "predictions": "npz"}[kind]
+        return folder / kind / dataset / backbone / label / f"{self.cell(label, shots)}.{suffix}"
 
 
 @dataclass
@@ -137,3 +138,12 @@ def mean_ranks(results: Results) -> dict[tuple[str, str], float]:
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
+
+
+def trainings(results: Results) -> str:
+    """How many fits there were and what they took, in a sentence."""
+    fits = [seed for record in results.records.values() for v in record["variants"] for seed in v["seeds"]]
+    fitting = sum(fit["metrics"]["fit_seconds"] for fit in fits)
+    total = sum(record["seconds"]["total"] for record in results.records.values())
+    cells = len(results.records)
+    return f"{len(fits)} classifiers in {cells} cells: {fitting:.0f} s of fitting, {total:.0f} s of computing in all."

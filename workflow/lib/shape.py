@@ -8,7 +8,7 @@ import jsonschema
 import yaml
 
 from methods.params import nearest, show
-from workflow.lib.errors import UserError
+from workflow.lib.errors import UserError, one_line
 
 Key = str | int
 WORDS = {
@@ -19,13 +19,15 @@ WORDS = {
     "number": "a number",
     "boolean": "true or false",
 }
+# JSON Schema counts 1.0 as an integer; a number of shots or seeds written like that is a mistake.
+_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)
 
 
 def check(config: Mapping[str, Any], schema_file: Path, error: Callable[[Sequence[Key], str], Exception]) -> None:
     """Raise `error(keys, message)` for the first place of `config` that the schema doesn't allow."""
     schema = yaml.safe_load(schema_file.read_text(encoding="utf-8"))
-    validator = jsonschema.Draft202012Validator(schema)
-    problems = sorted(validator.iter_errors(config), key=lambda problem: ([str(k) for k in problem.absolute_path]))
+    problems = sorted(_Validator(schema).iter_errors(config), key=lambda problem: list(map(str, problem.absolute_path)))
     if problems:
         raise error(*explain(problems[0]))
 
@@ -44,8 +46,8 @@ def explain(problem: jsonschema.ValidationError) -> tuple[list[Key], str]:
         missing = next(name for name in value if name not in instance)
         close = nearest(missing, [key for key in instance if key not in schema["properties"]])
         return keys, f"the key '{missing}' is missing{close}"
-    if problem.parent is not None and "propertyNames" in problem.parent.absolute_schema_path:
-        keys = list(problem.parent.absolute_path)
+    if "propertyNames" in problem.absolute_schema_path:
+        keys.append(str(instance))
     return keys, f"found {brief(problem.instance)}, allowed: {_allowed(problem)}"
 
 
@@ -53,12 +55,11 @@ def _allowed(problem: jsonschema.ValidationError) -> str:
     value: Any = problem.validator_value
     close = nearest(problem.instance, value) if problem.validator == "enum" else ""
     words: dict[str, Callable[[], str]] = {
-        "type": lambda: WORDS[value],
+        "type": lambda: WORDS[value if isinstance(value, str) else value[0]],
         "enum": lambda: "one of " + ", ".join(map(show, value)) + close,
         "minimum": lambda: f"at least {value}",
         "maximum": lambda: f"at most {value}",
         "minItems": lambda: "a list with something in it",
-        "minLength": lambda: "a text with something in it",
         "minProperties": lambda: "at least one entry",
         "uniqueItems": lambda: "a list in which nothing stands twice",
         "anyOf": lambda: "a whole number from 1 up, or 'all'",
@@ -70,13 +71,14 @@ def _allowed(problem: jsonschema.ValidationError) -> str:
 PATTERNS = {
     "^[a-z0-9_]+$": "a name of a-z, 0-9 and _",
     "\\.py$": "the path of a .py file",
-    "\\{\\}": "a text with {} where the class name goes",
+    "^[^{}]+$": "the path of a folder, without { and }",
+    "^[^{}]*\\{\\}[^{}]*$": "a text with one {}, where the class name goes",
 }
 
 
 def brief(value: Any) -> str:
     """A value in at most 60 characters."""
-    text = " ".join(show(value).split())
+    text = one_line(show(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -86,13 +88,36 @@ def dotted(keys: Sequence[Key]) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def place(files: Sequence[str | Path], keys: Sequence[Key]) -> str:
-    """`config.yaml:12`, where the keys, or as many of them as exist, stand in the last file that has them."""
-    for file in reversed(list(files)):
-        depth, line = _find(yaml.compose(Path(file).read_text(encoding="utf-8")), keys)
-        if depth or not keys:
-            return f"{file}:{line}"
-    return f"{files[-1]}" if files and not keys else "--config"
+def place(config: Mapping[str, Any], files: Sequence[str | Path], keys: Sequence[Key]) -> str:
+    """`config.yaml:12`: where the keys of a mistake, or as many of them as exist, stand; of several files in the last.
+
+    `--config` where no file has them, or none has the value that is in `config`: it came from the command line.
+    """
+    found = [(*_find(yaml.compose(read(file)), keys), file) for file in reversed(files)]
+    depth, line, file = max(found, key=lambda one: one[0], default=(0, 0, ""))
+    if not file or (keys and not depth):
+        return "--config"
+    if depth == len(keys) and _value(yaml.safe_load(read(file)), keys) != _value(config, keys):
+        return "--config"
+    return f"{_shown(file)}:{line}"
+
+
+def read(file: str | Path) -> str:
+    """The text of a study file."""
+    return Path(file).read_text(encoding="utf-8")
+
+
+def _shown(file: str | Path) -> Path:
+    """The path as one would type it here."""
+    path, here = Path(file), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _value(tree: Any, keys: Sequence[Key]) -> str:
+    """What the keys lead to; nothing for a mapping, which may be merged from several places."""
+    for key in keys:
+        tree = tree[key] if isinstance(tree, list) else {str(name): value for name, value in tree.items()}[str(key)]
+    return "" if isinstance(tree, dict) else repr(tree)
 
 
 def _find(node: yaml.Node | None, keys: Sequence[Key], depth: int = 0, line: int = 1) -> tuple[int, int]:
@@ -113,8 +138,8 @@ def _find(node: yaml.Node | None, keys: Sequence[Key], depth: int = 0, line: int
 def unique_keys(files: Sequence[str | Path]) -> None:
     """Raise UserError for a key that stands twice in one mapping: YAML would silently take the last."""
     for file in files:
-        for key in _repeated(yaml.compose(Path(file).read_text(encoding="utf-8"))):
-            raise UserError(f"{file}:{key.start_mark.line + 1}: the key '{key.value}' stands there twice")
+        for key in _repeated(yaml.compose(read(file))):
+            raise UserError(f"{_shown(file)}:{key.start_mark.line + 1}: the key '{key.value}' stands there twice")
 
 
 def _repeated(node: yaml.Node | None) -> Iterator[yaml.Node]:

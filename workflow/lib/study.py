@@ -12,7 +12,7 @@ from methods import registry as plugins
 from methods.base import Method
 from methods.params import expand, nearest, show
 from workflow.lib import backbones, datasets, shape
-from workflow.lib.errors import UserError
+from workflow.lib.errors import UserError, one_line
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 FOLDERS = {"data": "data", "features": "features", "results": "results"}
@@ -80,7 +80,7 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
         shape.check(config, SCHEMA, LocatedError)
         return _study(config)
     except LocatedError as error:
-        raise UserError(f"{shape.place(files, error.keys)}: {error}") from None
+        raise UserError(one_line(f"{shape.place(config, files, error.keys)}: {error}")) from None
 
 
 def _study(config: Mapping[str, Any]) -> Study:
@@ -89,10 +89,13 @@ def _study(config: Mapping[str, Any]) -> Study:
         message = f"'{protocol['select']}' would choose on the split that is reported; allowed with val: last, report"
         raise LocatedError(["protocol", "select"], message)
     paths = list(config.get("plugins") or [])
+    sets = {name: _dataset(name, entry) for name, entry in config["datasets"].items()}
+    models = {name: _backbone(name, entry) for name, entry in config["backbones"].items()}
+    _check_pairs(config)
     return Study(
         name=config["study"],
-        datasets={name: _dataset(name, entry) for name, entry in config["datasets"].items()},
-        backbones={name: _backbone(name, entry) for name, entry in config["backbones"].items()},
+        datasets=sets,
+        backbones=models,
         shots=[str(shots) for shots in config["shots"]],
         seeds=config.get("seeds", 3),
         report=protocol["report"],
@@ -118,7 +121,20 @@ def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         backbones.check(entry)
     except UserError as error:
         raise _keyed(["backbones", name], entry, error) from None
+    path = entry.get("features", "")
+    if set("{}") & set(path.replace("{dataset}", "")):
+        message = f"found {show(path)}, allowed: a path in which {{dataset}} stands for the name of the data set"
+        raise LocatedError(["backbones", name, "features"], message)
     return dict(entry)
+
+
+def _check_pairs(config: Mapping[str, Any]) -> None:
+    """Data sets without images go with backbones without a model."""
+    bare = next((name for name, entry in config["datasets"].items() if entry["source"] == "features"), None)
+    model = next((name for name, entry in config["backbones"].items() if "features" not in entry), None)
+    if bare is not None and model is not None:
+        message = f"the data set '{bare}' has no images to run a model on; allowed: features: path/{{dataset}}.npz"
+        raise LocatedError(["backbones", model], message)
 
 
 def _keyed(keys: list[str | int], entry: Mapping[str, Any], error: UserError) -> LocatedError:
@@ -132,6 +148,9 @@ def _methods(entries: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Meth
     for i, path in enumerate(paths):
         if reason := next((plugin.reason for plugin in registry.broken if plugin.where == path), ""):
             raise LocatedError(["plugins", i], f"can't load '{path}': {reason}")
+        if path not in [entry.where for entry in registry.methods.values()]:
+            message = f"'{path}' registers no method; allowed: a file with a @hookimpl register_methods"
+            raise LocatedError(["plugins", i], message)
     return {label: _method(registry, label, dict(settings or {})) for label, settings in entries.items()}
 
 
@@ -139,7 +158,7 @@ def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) ->
     name = settings.pop("method", label)
     if not isinstance(name, str) or name not in registry.methods:
         where = ["methods", label, "method"] if name != label else ["methods", label]
-        raise LocatedError(where, _unknown(registry, str(name)))
+        raise LocatedError(where, _unknown(registry, name))
     entry = registry.methods[name]
     for key, value in settings.items():
         _parameter(entry.method, label, key, value)
@@ -147,10 +166,10 @@ def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) ->
     return MethodSpec(label, entry, variants)
 
 
-def _unknown(registry: plugins.Registry, name: str) -> str:
+def _unknown(registry: plugins.Registry, name: Any) -> str:
     if reason := registry.why(name):
         return f"the plugin '{name}' can't be used: {reason}"
-    return f"no method '{name}'; there are {', '.join(registry.methods)}{nearest(name, registry.methods)}"
+    return f"no method {show(name)}; there are {', '.join(registry.methods)}{nearest(name, registry.methods)}"
 
 
 def _parameter(method: type[Method], label: str, key: str, value: Any) -> None:

@@ -12,6 +12,7 @@ from workflow.lib.protocol import REGIMES
 from workflow.lib.results import Plan, Results, mean_ranks
 
 NA = "n/a"
+BOLD = "Best in bold, second best underlined."
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _caption(plan: Plan) -> list[str]:
     seeds = f"{plan.seeds} seeds" if plan.seeds > 1 else "1 seed"
     spread = "mean ± standard deviation over" if plan.seeds > 1 else "from"
     return [
-        f"Top-1 accuracy in percent on {plan.report}, {spread} {seeds}. Best in bold, second best underlined.",
+        f"Top-1 accuracy in percent on {plan.report}, {spread} {seeds}.",
         f"Protocol: report {plan.report}, select {plan.select}: {REGIMES[plan.select]}.",
     ]
 
@@ -145,8 +146,19 @@ def markdown(table: Table) -> str:
     align = ("left", *("right" for _ in table.columns))
     body = tabulate(grid, ["method", *table.columns], "pipe", colalign=align, disable_numparse=True)
     notes = [f"[{i}] {note}" for i, note in enumerate(_footnotes(table), 1)]
-    lines = "  \n".join([*notes, *table.caption])
+    lines = "  \n".join([*notes, *table.caption, BOLD])
     return f"## {table.title}\n\n{body}\n\n{lines}\n"
+
+
+def plain(table: Table) -> str:
+    """For the terminal: the best with a star, the second best with a plus."""
+    grid = _grid(table, {"": "{}  ", "best": "{} *", "second": "{} +"}, {})
+    align = ("left", *("right" for _ in table.columns))
+    body = tabulate(
+        grid, ["method", *(f"{c}  " for c in table.columns)], "simple", colalign=align, disable_numparse=True
+    )
+    notes = [f"[{i}] {note}" for i, note in enumerate(_footnotes(table), 1)]
+    return "\n".join([table.title, "", body, "", *notes, *table.caption, "* best, + second best", ""])
 
 
 def latex(table: Table) -> str:
@@ -156,7 +168,7 @@ def latex(table: Table) -> str:
     grid = [[cell.replace("±", "$\\pm$") for cell in row] for row in _grid(table, styles, special)]
     body = tabulate(grid, ["method", *table.columns], "latex_raw", disable_numparse=True)
     notes = [f"[{i}] {note}." for i, note in enumerate(_footnotes(table), 1)]
-    words = " ".join([f"{table.title}.", *table.caption, *notes]).replace("±", "$\\pm$").replace("ℓ", "$\\ell$")
+    words = " ".join([f"{table.title}.", *table.caption, BOLD, *notes]).replace("±", "$\\pm$").replace("ℓ", "$\\ell$")
     caption = "".join(special.get(c, c) if c != "$" else c for c in words)
     return f"\\begin{{table}}\n\\centering\n{body}\n\\caption{{{caption}}}\n\\end{{table}}\n"
 

@@ -120,8 +120,8 @@ def _from_hub(repository: str) -> Path:
         return Path(download_pretrained_from_hf(repository))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"model: could not download hf-hub:{repository} ({_root_cause(error)}); fetch its open_clip_config.json and "
-            "weights elsewhere and give `model: local-dir:FOLDER`"
+            f"model: could not download hf-hub:{repository} ({_root_cause(error)}); fetch its open_clip_config.json "
+            "and weights elsewhere and give `model: local-dir:FOLDER`"
         ) from error
 
 
@@ -153,7 +153,7 @@ def _complaint(name: str, file: Path | None, error: Exception) -> str:
     if "loading state_dict" in reason:
         return f"weights: {file or name} do not fit model {name}: {reason}"
     if isinstance(error, pickle.UnpicklingError):
-        return f"weights: {file or name} hold more than tensors, or are cut short; only plain weights are loaded: {reason}"
+        return f"weights: {file or name} hold more than tensors, or are cut short; they are never unpickled: {reason}"
     return f"weights: {file or name} can't be loaded into model {name}: {type(error).__name__}: {reason}"
 
 

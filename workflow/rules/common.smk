@@ -41,3 +41,97 @@ wildcard_constraints:
 def to_json(value):
     """Sorted, so that equal values are equal params and nothing runs again."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def dataset_options(dataset):
+    """What the images depend on: the templates are the features' concern."""
+    return {
+        key: value
+        for key, value in STUDY.datasets[dataset].items()
+        if key != "templates"
+    }
+
+
+def feature_inputs(wildcards):
+    """The images' index and the files that the study gives for the backbone, or the features made elsewhere."""
+    backbone = STUDY.backbones[wildcards.backbone]
+    if "features" in backbone:
+        return {"vectors": backbone["features"].replace("{dataset}", wildcards.dataset)}
+    files = {"index": f"{DATA}/{wildcards.dataset}/index.json"}
+    if "weights" in backbone:
+        files["weights"] = backbone["weights"]
+    if backbone["model"].endswith(".json"):
+        files["model"] = backbone["model"]
+    return files
+
+
+def cell_spec(wildcards):
+    """The part of the study that this cell depends on, and nothing else: what changes elsewhere reruns nothing."""
+    spec = STUDY.methods[wildcards.method]
+    return to_json(
+        {
+            "study": STUDY.name,
+            "dataset": wildcards.dataset,
+            "backbone": wildcards.backbone,
+            "label": wildcards.method,
+            "method": spec.entry.method.name,
+            "shots": wildcards.shots,
+            "seeds": STUDY.seeds if spec.learns else 1,
+            "report": STUDY.report,
+            "select": STUDY.select,
+            "variants": [
+                {"variant": name, "params": params} for name, params in spec.variants
+            ],
+        }
+    )
+
+
+def plugin_option(wildcards):
+    """The plugin's file, where the method comes from one."""
+    entry = STUDY.methods[wildcards.method].entry
+    return f"--plugin '{entry.where}'" if entry.where in STUDY.plugins else ""
+
+
+def all_metrics(wildcards):
+    return [
+        "{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in STUDY.cells()
+    ]
+
+
+def plan():
+    """What the tables need of the study."""
+    return to_json(
+        {
+            "study": STUDY.name,
+            "datasets": list(STUDY.datasets),
+            "backbones": list(STUDY.backbones),
+            "shots": STUDY.shots,
+            "seeds": STUDY.seeds,
+            "report": STUDY.report,
+            "select": STUDY.select,
+            "methods": [
+                {
+                    "label": label,
+                    "variants": [name for name, _ in spec.variants],
+                    "learns": spec.learns,
+                }
+                for label, spec in STUDY.methods.items()
+            ],
+        }
+    )
+
+
+# The tables of the study.
+PAIRS = [
+    f"{dataset}.{backbone}"
+    for dataset in STUDY.datasets
+    for backbone in STUDY.backbones
+]
+TABLES = [
+    *expand(
+        f"{RESULTS}/tables/{{name}}.{{format}}",
+        name=[*PAIRS, "summary"],
+        format=["md", "csv", "tex"],
+    ),
+    f"{RESULTS}/tables/results.csv",
+]

@@ -1,30 +1,3 @@
-def cell_spec(wildcards):
-    """The part of the study that this cell depends on, and nothing else: what changes elsewhere reruns nothing."""
-    spec = STUDY.methods[wildcards.method]
-    return to_json(
-        {
-            "study": STUDY.name,
-            "dataset": wildcards.dataset,
-            "backbone": wildcards.backbone,
-            "label": wildcards.method,
-            "method": spec.entry.method.name,
-            "shots": wildcards.shots,
-            "seeds": STUDY.seeds if spec.learns else 1,
-            "report": STUDY.report,
-            "select": STUDY.select,
-            "variants": [
-                {"variant": name, "params": params} for name, params in spec.variants
-            ],
-        }
-    )
-
-
-def plugin_option(wildcards):
-    """The plugin's file, where the method comes from one."""
-    entry = STUDY.methods[wildcards.method].entry
-    return f"--plugin '{entry.where}'" if entry.where in STUDY.plugins else ""
-
-
 rule evaluate:
     input:
         f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",

@@ -1,24 +1,3 @@
-def dataset_options(dataset):
-    """What the images depend on: the templates are the features' concern."""
-    return {
-        key: value
-        for key, value in STUDY.datasets[dataset].items()
-        if key != "templates"
-    }
-
-
-def feature_inputs(wildcards):
-    """The images' index and the files that the study gives for the backbone."""
-    backbone = STUDY.backbones[wildcards.backbone]
-    if "features" in backbone:
-        return [backbone["features"].format(dataset=wildcards.dataset)]
-    given = [
-        backbone.get("weights"),
-        backbone["model"] if backbone["model"].endswith(".json") else None,
-    ]
-    return [f"{DATA}/{wildcards.dataset}/index.json", *filter(None, given)]
-
-
 rule dataset:
     output:
         f"{DATA}/{{dataset}}/index.json",
@@ -43,7 +22,7 @@ rule dataset:
 
 rule features:
     input:
-        feature_inputs,
+        unpack(feature_inputs),
     output:
         f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
     log:
@@ -56,6 +35,9 @@ rule features:
         mem_mb=8000,
         runtime=240,
     params:
+        index=lambda wildcards, input: (
+            f"--index '{input.index}'" if "index" in input.keys() else ""
+        ),
         spec=lambda wildcards: to_json(STUDY.backbones[wildcards.backbone]),
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
@@ -64,6 +46,6 @@ rule features:
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
-        "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input[0]:q}"
+        "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.index}"
         " --templates {params.templates:q} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} 2>&1 | tee {log:q}"

@@ -7,9 +7,9 @@ import json
 import logging
 from pathlib import Path
 
-from workflow.lib import datasets, errors
+from workflow.lib import datasets, errors, logs
 
-log = logging.getLogger("dataset")
+log = logging.getLogger("workflow.scripts.dataset")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Prepare, check, write."""
     arguments = parse_arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logs.start()
     log.info("preparing %s (source %s)", arguments.name, arguments.spec.get("source"))
     index = datasets.prepare(arguments.spec, arguments.root, arguments.threads)
     datasets.write_index(arguments.out, index)

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from workflow.lib import files, tables
 from workflow.lib.errors import UserError, run
-from workflow.lib.results import Plan, Results, gather, tidy
+from workflow.lib.results import Plan, Results, gather, tidy, trainings
 
 
 def main() -> None:
@@ -15,14 +16,23 @@ def main() -> None:
     results = gather(plan, arguments.folder)
     if results.missing:
         raise UserError(f"{results.missing[0]}: missing, and {len(results.missing) - 1} more: run the study first")
-    write(results, arguments.folder / "tables")
+    made = render(results)
+    write(results, made, arguments.folder / "tables")
+    for table in made.values():
+        print(tables.plain(table))
+    print(f"{trainings(results)}\nThe tables lie in {arguments.folder / 'tables'}/, every number in results.csv there.")
 
 
-def write(results: Results, folder: Path) -> None:
-    """Every table in every format."""
+def render(results: Results) -> dict[str, tables.Table]:
+    """All tables by file name, the summary last."""
     plan = results.plan
     made = {f"{d}.{b}": tables.dataset_table(results, d, b) for d in plan.datasets for b in plan.backbones}
-    for name, table in (made | {"summary": tables.summary_table(results)}).items():
+    return made | {"summary": tables.summary_table(results)}
+
+
+def write(results: Results, made: Mapping[str, tables.Table], folder: Path) -> None:
+    """Every table in every format, and results.csv."""
+    for name, table in made.items():
         for suffix, render in tables.FORMATS.items():
             files.write_text(folder / f"{name}.{suffix}", render(table))
     files.write_text(folder / "results.csv", tidy(results))

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         seed=options.seed,
     )
     _say(f"drawing {recipe.planes} images of each plane and {recipe.digits} of each digit")
-    pool = nano.render_pool(recipe, workers=options.threads)
+    pool = nano.load_or_render_pool(recipe, options.threads, options.pool)
     trainer = nano.Trainer(nano.new_model(options.out / "model.json", recipe.seed), pool, recipe)
     checkpoint = options.checkpoint or options.out / "training.pt"
     if options.resume and checkpoint.exists():
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", type=Path, help="where to keep it (default: training.pt beside the weights)"
     )
+    parser.add_argument("--pool", type=Path, help="a file to keep the drawings in, so that a resumed run needn't draw")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint if there is one")
     return parser
 
@@ -81,7 +82,7 @@ def _train(trainer: nano.Trainer, checkpoint: Path, every: int) -> None:
             pace = (time.monotonic() - began) / (trainer.step - first)
             _say(
                 f"step {trainer.step}: loss {sum(losses) / len(losses):.3f}, val planes {100 * plane_accuracy:.1f} %, "
-                f"val digits {100 * digit_accuracy:.1f} %, scale {float(trainer.model.logit_scale.exp()):.1f}, "
+                f"val digits {100 * digit_accuracy:.1f} %, scale {trainer.model.logit_scale.exp().item():.1f}, "
                 f"{pace:.2f} s a step, {pace * (trainer.recipe.steps - trainer.step) / 60:.0f} min left"
             )
             losses.clear()

@@ -19,7 +19,7 @@ _CLASS_LISTS = {"variant": "variants.txt", "family": "families.txt", "manufactur
 _INSTEAD = f"give the dataset `root:` with the folder that holds {FOLDER}/data/images and the lists beside it"
 
 
-class Incomplete(UserError):
+class IncompleteError(UserError):
     """The dataset is not there, or a part of it is missing."""
 
 
@@ -36,7 +36,7 @@ def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
     home.mkdir(parents=True, exist_ok=True)
     try:
         return read_layout(home, options["annotation_level"])
-    except Incomplete as error:
+    except IncompleteError as error:
         # Without our archive beside it a folder is the user's own, and not ours to repair.
         if _find(home) and not archive_of(FGVCAircraft._URL, home).is_file():
             raise
@@ -52,10 +52,10 @@ def _find(home: Path) -> Path | None:
 
 
 def read_layout(home: Path, level: str) -> Index:
-    """The index of a dataset in the official layout. Raises `Incomplete` where a list or an image is missing."""
+    """The index of a dataset in the official layout. Raises `IncompleteError` where a list or an image is missing."""
     data = _find(home)
     if data is None:
-        raise Incomplete(f"fgvc_aircraft: no {FOLDER}/data/images in {home}")
+        raise IncompleteError(f"fgvc_aircraft: no {FOLDER}/data/images in {home}")
     names = tuple(_lines(data / _CLASS_LISTS[level]))
     splits = {split: _read_split(data / f"images_{level}_{split}.txt", names) for split in SPLITS}
     _check_images(data, splits)
@@ -64,7 +64,7 @@ def read_layout(home: Path, level: str) -> Index:
 
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
-        raise Incomplete(f"fgvc_aircraft: {path} is missing")
+        raise IncompleteError(f"fgvc_aircraft: {path} is missing")
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
@@ -75,7 +75,7 @@ def _read_split(path: Path, names: tuple[str, ...]) -> list[Entry]:
     for line in _lines(path):
         image, _, name = line.partition(" ")
         if name not in labels:
-            raise Incomplete(f"fgvc_aircraft: {path}: {line!r} does not end in a known class")
+            raise IncompleteError(f"fgvc_aircraft: {path}: {line!r} does not end in a known class")
         entries.append((f"images/{image}.jpg", labels[name]))
     return entries
 
@@ -85,7 +85,7 @@ def _check_images(data: Path, splits: Mapping[str, list[Entry]]) -> None:
     there = {f"images/{path.name}" for path in (data / "images").iterdir()}
     missing = [file for file in listed if file not in there]
     if missing:
-        raise Incomplete(
+        raise IncompleteError(
             f"fgvc_aircraft: {len(missing)} of {len(listed)} images are missing, the first is {data / missing[0]}"
         )
 

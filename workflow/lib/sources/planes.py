@@ -23,7 +23,9 @@ def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
         for drawn in _draw_all(root, len(VARIANTS), threads):
             progress.update(drawn)
     splits = {
-        split: [(_file(split, variant, n), variant) for variant in range(len(VARIANTS)) for n in range(IMAGES_PER_CLASS)]
+        split: [
+            (_file(split, variant, n), variant) for variant in range(len(VARIANTS)) for n in range(IMAGES_PER_CLASS)
+        ]
         for split in SPLITS
     }
     return Index(tuple(variant.name for variant in VARIANTS), root, splits)
@@ -44,8 +46,9 @@ def _draw_variant(root: Path, variant: int) -> int:
 
     for split in SPLITS:
         for number in range(IMAGES_PER_CLASS):
-            # Not atomic one by one: an image counts only once the index, written last, lists it.
-            image(variant, split, number).save(root / _file(split, variant, number))
+            # Not atomic one by one: an image counts only once the index, written last, lists it. The grain in these
+            # pictures hardly compresses, and packed ones take twice as long to read and to write.
+            image(variant, split, number).save(root / _file(split, variant, number), compress_level=0)
     return len(SPLITS) * IMAGES_PER_CLASS
 
 

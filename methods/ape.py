@@ -1,0 +1,82 @@
+"""APE: a cache model on the channels that tell the classes apart, its votes weighted by what zero-shot gets wrong."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from methods import Array, GridMethod, Method, Param, Params, Replica, Support, Task, hookimpl, unit
+from methods.base import Floats, Labels
+from workflow.lib.cache_model import CacheModel
+from workflow.lib.per_queries import PerQueries
+
+
+class AdaptivePriorRefinement(GridMethod):
+    """`s f T^T + α exp(−β (1 − f' F'^T)) diag(p^−γ) Y` with f', F' cut to Q channels and made unit again.
+
+    Sections 3.1 and 3.2 of the paper. The Q channels have the best `−w₀ S_d + w₁ V_d`: S_d is the mean over pairs of
+    images of different classes of the product of their d-th coordinates, V_d the variance over classes of the d-th
+    text coordinate. `p` is the zero-shot probability of a cached image's own label, so that `p^−γ` is
+    `exp(γ KL(one-hot ‖ softmax(s F T^T)))`.
+    """
+
+    name = "ape"
+    paper = "arXiv:2304.01195"
+    params = {
+        "beta": Param(5.5, "sharpness β: how fast a vote falls off with the distance of the image", low=0),
+        "gamma": Param(0.1, "weight γ of an image's divergence from zero-shot in its vote", low=0, high=0.4),
+        "alpha": Param(1.0, "weight α of the votes beside the zero-shot logits", low=0),
+        "channels": Param(0.78, "share of the channels that are kept", above=0, high=1),
+        "w0": Param(0.5, "weight w₀ of the similarity between classes in a channel's score", low=0),
+        "w1": Param(0.5, "weight w₁ of the variance of the texts in a channel's score", low=0),
+    }
+    grid = {
+        "beta": np.linspace(0.35, 7, 20).tolist(),
+        "gamma": [0.0, 0.05, 0.1, 0.2],
+        "alpha": np.linspace(0.15, 3, 20).tolist(),
+    }
+
+    def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
+        support, text = task.supports[replica.seed], task.class_text()
+        channels = kept(support, text, replica.params)
+        cache, labels = CacheModel(unit(support.x[:, channels])), support.one_hot(task.classes)
+        divergence = own_surprise(task.logit_scale * support.x @ text.T, support.y)
+        zero_shot = PerQueries(lambda queries: task.logit_scale * queries @ text.T)
+        refined = PerQueries(lambda queries: unit(queries[:, channels]))
+
+        def votes(queries: Floats, beta: float, gamma: float) -> Floats:
+            weight = np.exp(gamma * divergence).astype(np.float32)[:, None]
+            return cache.read(refined(queries), beta, weight * labels)
+
+        voted = PerQueries(votes)
+        return lambda queries, beta, gamma, alpha: zero_shot(queries) + alpha * voted(queries, beta, gamma)
+
+
+def kept(support: Support, text: Floats, params: Params) -> Labels:
+    """The indices of the channels that are kept, `(Q,)` in ascending order."""
+    alike = between_classes(support, len(text))
+    score = params["w1"] * text.astype(np.float64).var(axis=0, ddof=1) - params["w0"] * alike
+    count = max(1, round(params["channels"] * len(score)))
+    return np.sort(np.argsort(-score, kind="stable")[:count])
+
+
+def between_classes(support: Support, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """S `(D,)`: the mean, over pairs of images of different classes, of the product of each coordinate.
+
+    No loop over pairs: the square of a sum is the sum over all pairs, so the sum over pairs of different classes is
+    the square of the total less the squares of the classes' totals.
+    """
+    one_hot = support.one_hot(classes).astype(np.float64)
+    totals, images = one_hot.T @ support.x, one_hot.sum(0)
+    pairs = len(support.y) ** 2 - (images**2).sum()
+    return (totals.sum(0) ** 2 - (totals**2).sum(0)) / pairs
+
+
+def own_surprise(logits: Floats, y: Labels) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """`−log softmax(logits)` of each row's own class `(N,)`: its KL divergence from the one-hot label."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(y)), y]
+
+
+@hookimpl
+def register_methods() -> list[type[Method]]:
+    return [AdaptivePriorRefinement]

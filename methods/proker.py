@@ -1,0 +1,85 @@
+"""ProKeR: kernel ridge regression from the image embedding to what zero-shot leaves of the labels, in closed form."""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from methods import Array, GridMethod, Method, Param, Replica, Task, hookimpl
+from methods.base import Floats
+from methods.gridded import Point
+from workflow.lib import by_shots
+from workflow.lib.cache_model import CacheModel, sharpen
+from workflow.lib.per_queries import PerQueries
+
+BETA = {1: 3.0, 2: 2.6, 4: 1.5, 8: 1.66, 16: 1.7}
+LAMBDA = {1: 0.05, 2: 0.05, 4: 0.05, 8: 0.07, 16: 0.1}
+
+Solver = Callable[[float], Floats]  # from λ to the coefficients A (N, K)
+
+
+class ProximalKernel(GridMethod):
+    """`f T^T + k(f, F) A` with `A = (k(F, F) / λ + I)⁻¹ (Y − F T^T)` and `k(a, b) = exp(−β (1 − a b^T))`.
+
+    Section 4 of the paper. The cosines are not scaled, because they are to predict a one-hot label; λ also sets how
+    far the answer may move from zero-shot. One eigendecomposition of `k(F, F)` serves every λ of a β.
+    """
+
+    name = "proker"
+    paper = "arXiv:2501.11175"
+    params = {
+        "beta": Param(0.0, "sharpness β of the kernel; 0 takes the published one for the number of shots", low=0),
+        "lambda": Param(0.0, "how far λ it may move from zero-shot; 0 takes the published one for the shots", low=0),
+    }
+    grid = {"beta": np.linspace(0.5, 3, 6).tolist(), "lambda": np.geomspace(1e-3, 1, 13).tolist()}
+
+    def configured(self, task: Task, replica: Replica) -> Point:
+        shots = by_shots.shots(task, replica)
+        beta = replica.params["beta"] or by_shots.nearest(BETA, shots)
+        return {"beta": beta, "lambda": replica.params["lambda"] or by_shots.nearest(LAMBDA, shots)}
+
+    def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
+        support, text = task.supports[replica.seed], task.class_text()
+        left = support.one_hot(task.classes) - support.x @ text.T
+        solver = lru_cache(1)(partial(eigensolver if task.choosing else cholesky, support.x, left))
+        cache, cosines = CacheModel(support.x), PerQueries(lambda queries: queries @ text.T)
+
+        def logits(queries: Floats, **point: Any) -> Floats:
+            coefficients = solver(point["beta"])(point["lambda"])
+            return cosines(queries) + cache.read(queries, point["beta"], coefficients)
+
+        return logits
+
+
+def kernel(x: Floats, beta: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """`k(F, F)` `(N, N)` in float64: λ is far below its largest eigenvalue."""
+    wide = x.astype(np.float64)
+    return sharpen(wide @ wide.T, beta)
+
+
+def cholesky(x: Floats, left: Floats, beta: float) -> Solver:
+    """Solves for one λ: `(k + λ I) A = λ left`, which is the definition times λ."""
+    from scipy import linalg
+
+    def solve(lam: float) -> Floats:
+        system = kernel(x, beta)
+        system.flat[:: len(x) + 1] += lam
+        factor = linalg.cho_factor(system, overwrite_a=True)
+        return (lam * linalg.cho_solve(factor, left)).astype(np.float32)
+
+    return solve
+
+
+def eigensolver(x: Floats, left: Floats, beta: float) -> Solver:
+    """Solves for any λ: with `k = U diag(e) U^T`, `A = U diag(λ / (e + λ)) U^T left`."""
+    from scipy import linalg
+
+    values, vectors = linalg.eigh(kernel(x, beta), overwrite_a=True, driver="evd")
+    projected = vectors.T @ left
+    return lambda lam: (vectors @ (lam / (values.clip(0) + lam)[:, None] * projected)).astype(np.float32)
+
+
+@hookimpl
+def register_methods() -> list[type[Method]]:
+    return [ProximalKernel]

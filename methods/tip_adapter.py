@@ -1,0 +1,37 @@
+"""Tip-Adapter: the labelled images as a key-value cache beside the zero-shot classifier; nothing is trained."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from methods import Array, GridMethod, Method, Param, Replica, Task, hookimpl
+from workflow.lib.cache_model import CacheModel
+from workflow.lib.per_queries import PerQueries
+
+
+class TipAdapter(GridMethod):
+    """`s f T^T + α exp(−β (1 − f F^T)) Y`: the images F that resemble the query vote for their labels Y.
+
+    Section 3.1 of the paper. The grid is as wide as the paper's search: 200 β and 20 α. One affinity `f F^T` serves
+    all of it, and one reading of the cache all α of a β.
+    """
+
+    name = "tip_adapter"
+    paper = "arXiv:2207.09519"
+    params = {
+        "beta": Param(5.5, "sharpness β: how fast a vote falls off with the distance of the image", low=0),
+        "alpha": Param(1.0, "weight α of the votes beside the zero-shot logits", low=0),
+    }
+    grid = {"beta": np.linspace(0.035, 7, 200).tolist(), "alpha": np.linspace(0.15, 3, 20).tolist()}
+
+    def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
+        support, text = task.supports[replica.seed], task.class_text()
+        cache, labels = CacheModel(support.x), support.one_hot(task.classes)
+        zero_shot = PerQueries(lambda queries: task.logit_scale * queries @ text.T)
+        votes = PerQueries(lambda queries, beta: cache.read(queries, beta, labels))
+        return lambda queries, beta, alpha: zero_shot(queries) + alpha * votes(queries, beta)
+
+
+@hookimpl
+def register_methods() -> list[type[Method]]:
+    return [TipAdapter]

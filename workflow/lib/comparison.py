@@ -1,0 +1,101 @@
+"""The rows of a study against each other: on every data set, backbone and number of shots, from saved predictions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workflow.lib.errors import UserError
+from workflow.lib.results import Plan
+from workflow.lib.statistics import Bootstrap, Difference, bootstrap, pooled, significant
+
+Row = tuple[str, str]  # label, variant
+Place = tuple[str, str, str]  # dataset, backbone, shots
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Where rows meet: those that were run there, and their paired bootstrap."""
+
+    rows: Sequence[Row]
+    bootstrap: Bootstrap
+
+    def difference(self, a: Row, b: Row) -> Difference | None:
+        """a against b, or None where one of them was not run."""
+        if a not in self.rows or b not in self.rows:
+            return None
+        return self.bootstrap.difference(self.rows.index(a), self.rows.index(b))
+
+
+@dataclass(frozen=True)
+class Score:
+    """a against b over all places: how many won, undecided and lost at a false discovery rate of 5 %."""
+
+    wins: int
+    ties: int
+    losses: int
+
+    def __str__(self) -> str:
+        return f"{self.wins}/{self.ties}/{self.losses}"
+
+
+def rings(plan: Plan, folder: Path, rows: Sequence[Row] | None = None) -> dict[Place, Ring]:
+    """Every place of a study, for all its rows or some. Raises UserError for predictions that can't be read."""
+    wanted = plan.rows() if rows is None else rows
+    return {
+        (dataset, backbone, shots): ring
+        for dataset in plan.datasets
+        for backbone in plan.backbones
+        for shots in plan.shots
+        if (ring := _ring(plan, folder, (dataset, backbone, shots), wanted)) is not None
+    }
+
+
+def _ring(plan: Plan, folder: Path, place: Place, rows: Sequence[Row]) -> Ring | None:
+    dataset, backbone, shots = place
+    hits: dict[Row, NDArray[np.bool_]] = {}
+    for label in dict.fromkeys(label for label, _ in rows):
+        path = plan.path(folder, dataset, backbone, label, shots, "predictions")
+        hits |= {(label, variant): found for variant, found in read_hits(path).items() if (label, variant) in rows}
+    there = [row for row in rows if row in hits]
+    return Ring(there, bootstrap([hits[row] for row in there])) if there else None
+
+
+def read_hits(path: Path) -> dict[str, NDArray[np.bool_]]:
+    """Which images each variant got right, `(S, M)` by variant, from a cell's predictions."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            labels, predicted, variants = arrays["labels"], arrays["predicted"], arrays["variants"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise UserError(f"{path}: no predictions can be read from it ({type(error).__name__}): run the study") from error
+    return {str(name): predicted[i] == labels for i, name in enumerate(variants)}
+
+
+def matrix(places: Mapping[Place, Ring], rows: Sequence[Row]) -> dict[tuple[Row, Row], Score]:
+    """Wins, ties and losses of every row against every other."""
+    tests = [
+        (a, b, found)
+        for ring in places.values()
+        for i, a in enumerate(rows)
+        for b in rows[i + 1 :]
+        if (found := ring.difference(a, b)) is not None
+    ]
+    marks = significant([found for _, _, found in tests])
+    verdicts: dict[tuple[Row, Row], list[int]] = {}
+    for (a, b, found), mark in zip(tests, marks, strict=True):
+        sign = (1 if found.mean > 0 else -1) if mark else 0
+        verdicts.setdefault((a, b), []).append(sign)
+        verdicts.setdefault((b, a), []).append(-sign)
+    return {pair: Score(signs.count(1), signs.count(0), signs.count(-1)) for pair, signs in verdicts.items()}
+
+
+def overall(places: Mapping[Place, Ring], a: Row, b: Row) -> Difference | None:
+    """The mean difference over the places where both were run, or None where there is none."""
+    shared = [ring for ring in places.values() if a in ring.rows and b in ring.rows]
+    if not shared or len({tuple(ring.rows) for ring in shared}) > 1:
+        return None
+    rows = list(shared[0].rows)
+    return pooled([ring.bootstrap for ring in shared], rows.index(a), rows.index(b))

@@ -1,0 +1,74 @@
+"""Make the features file of one dataset under one backbone: from images, or from features made elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from workflow.lib import errors, features, features_npz, files, logs
+from workflow.lib.errors import UserError
+from workflow.lib.features import Features
+
+log = logging.getLogger("workflow.scripts.features")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m workflow.scripts.features", description=__doc__)
+    parser.add_argument("--dataset", required=True, help="name of the dataset in the study")
+    parser.add_argument("--index", type=Path, help="index of its images")
+    parser.add_argument("--templates", type=json.loads, default=[], help='JSON: prompts such as ["a photo of a {}."]')
+    parser.add_argument("--backbone", required=True, help="name of the backbone in the study")
+    parser.add_argument("--spec", required=True, type=json.loads, help="JSON: the backbone as in the study")
+    parser.add_argument("--out", required=True, type=Path, help="the features file to write")
+    parser.add_argument("--threads", type=int, default=1, help="threads that decode, and on a CPU encode (default: 1)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read or extract, then write."""
+    arguments = parse_arguments()
+    logs.start()
+    made = from_elsewhere(arguments) if "features" in arguments.spec else from_images(arguments)
+    features.write(arguments.out, made)
+    sizes = ", ".join(f"{name} {len(split.y)}" for name, split in made.splits.items())
+    log.info("wrote %s: %d classes; images: %s", arguments.out, len(made.classnames), sizes)
+
+
+def from_elsewhere(arguments: argparse.Namespace) -> Features:
+    """The features in the file that the spec names for this dataset."""
+    path = arguments.spec["features"].replace("{dataset}", arguments.dataset)
+    log.info("reading %s", path)
+    found = features_npz.read_npz(path)
+    metadata = {
+        "dataset": arguments.dataset,
+        "backbone": arguments.backbone,
+        "spec": arguments.spec,
+        "weights_sha256": files.sha256(path),
+    }
+    return Features(found.splits, found.classnames, found.text, found.logit_scale, metadata)
+
+
+def from_images(arguments: argparse.Namespace) -> Features:
+    """The features of the images in the index, by the model that the spec names."""
+    # torch and open_clip take seconds to import, and features from elsewhere need neither.
+    from workflow.lib import extraction
+    from workflow.lib.index import read_index
+
+    if arguments.index is None:
+        raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given as features")
+    return extraction.extract(
+        read_index(arguments.index),
+        arguments.spec,
+        arguments.templates,
+        names={"dataset": arguments.dataset, "backbone": arguments.backbone},
+        threads=arguments.threads,
+        device=arguments.device,
+    )
+
+
+if __name__ == "__main__":
+    errors.run(main)
