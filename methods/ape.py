@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from methods import Array, GridMethod, Method, Param, Params, Replica, Support, Task, hookimpl, unit
 from methods.base import Floats, Labels
@@ -13,7 +14,7 @@ from workflow.lib.per_queries import PerQueries
 class AdaptivePriorRefinement(GridMethod):
     """`s f T^T + α exp(−β (1 − f' F'^T)) diag(p^−γ) Y` with f', F' cut to Q channels and made unit again.
 
-    Sections 3.1 and 3.2 of the paper. The Q channels have the best `−w₀ S_d + w₁ V_d`: S_d is the mean over pairs of
+    The Q channels have the best `−w₀ S_d + w₁ V_d`: S_d is the mean over pairs of
     images of different classes of the product of their d-th coordinates, V_d the variance over classes of the d-th
     text coordinate. `p` is the zero-shot probability of a cached image's own label, so that `p^−γ` is
     `exp(γ KL(one-hot ‖ softmax(s F T^T)))`.
@@ -59,7 +60,7 @@ def kept(support: Support, text: Floats, params: Params) -> Labels:
     return np.sort(np.argsort(-score, kind="stable")[:count])
 
 
-def between_classes(support: Support, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def between_classes(support: Support, classes: int) -> NDArray[np.float64]:
     """S `(D,)`: the mean, over pairs of images of different classes, of the product of each coordinate.
 
     No loop over pairs: the square of a sum is the sum over all pairs, so the sum over pairs of different classes is
@@ -71,7 +72,7 @@ def between_classes(support: Support, classes: int) -> np.ndarray[tuple[int], np
     return (totals.sum(0) ** 2 - (totals**2).sum(0)) / pairs
 
 
-def own_surprise(logits: Floats, y: Labels) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def own_surprise(logits: Array, y: Labels) -> NDArray[np.float64]:
     """`−log softmax(logits)` of each row's own class `(N,)`: its KL divergence from the one-hot label."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(y)), y]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from math import log
 
 import numpy as np
+from numpy.typing import NDArray
 
 from methods import Array, GridMethod, Method, Param, Replica, Support, Task, hookimpl
 from methods.base import Floats
@@ -16,7 +17,7 @@ class GaussianDiscriminant(GridMethod):
     """`s f T^T + α (f W^T + b)` with `W = μ Σ⁻¹` and `b_k = log(1/K) − μ_k Σ⁻¹ μ_k^T / 2`.
 
     μ are the class means. All classes share one covariance, of the M centred images, and its inverse is the empirical
-    Bayes estimate `Σ⁻¹ = D · pinv((M − 1) Cov + tr(Cov) I)`. Sections 3.1 and 3.2 of the paper.
+    Bayes estimate `Σ⁻¹ = D · pinv((M − 1) Cov + tr(Cov) I)`.
     """
 
     name = "gda"
@@ -35,7 +36,7 @@ class GaussianDiscriminant(GridMethod):
         return "" if centred(task.supports[replica.seed], task.classes)[1].any() else ONE_IMAGE
 
 
-def centred(support: Support, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def centred(support: Support, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The class means `(K, D)` and the images less the mean of their class `(N, D)`, in float64."""
     one_hot = support.one_hot(classes).astype(np.float64)
     means = one_hot.T @ support.x / one_hot.sum(0)[:, None]

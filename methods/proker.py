@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from methods import Array, GridMethod, Method, Param, Replica, Task, hookimpl
 from methods.base import Floats
@@ -22,7 +23,7 @@ Solver = Callable[[float], Floats]  # from λ to the coefficients A (N, K)
 class ProximalKernel(GridMethod):
     """`f T^T + k(f, F) A` with `A = (k(F, F) / λ + I)⁻¹ (Y − F T^T)` and `k(a, b) = exp(−β (1 − a b^T))`.
 
-    Section 4 of the paper. The cosines are not scaled, because they are to predict a one-hot label; λ also sets how
+    The cosines are not scaled, because they are to predict a one-hot label; λ also sets how
     far the answer may move from zero-shot. One eigendecomposition of `k(F, F)` serves every λ of a β.
     """
 
@@ -52,7 +53,7 @@ class ProximalKernel(GridMethod):
         return logits
 
 
-def kernel(x: Floats, beta: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def kernel(x: Floats, beta: float) -> NDArray[np.float64]:
     """`k(F, F)` `(N, N)` in float64: λ is far below its largest eigenvalue."""
     wide = x.astype(np.float64)
     return sharpen(wide @ wide.T, beta)

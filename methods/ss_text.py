@@ -9,8 +9,8 @@ from methods.base import Floats
 class SSText(Method):
     """`s f ŵ_k^T` with `w_k = t_k + (s N_k / N) Σ_{y=k} f`: the text of a class plus its images.
 
-    What a cross-entropy pulled towards the texts, with a pull of 1 / N_k, comes to in one step of its linear part: a
-    class with few images stays near its text. Nothing is to be set.
+    w minimises `−(s / N) Σ_i f_i w_{y_i}^T + Σ_k ‖w_k − t_k‖² / (2 N_k)`, the part of a penalised cross-entropy that is
+    linear in the logits: a class with few images stays near its text. There is nothing to set.
     """
 
     name = "ss_text"

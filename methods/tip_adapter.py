@@ -12,7 +12,7 @@ from workflow.lib.per_queries import PerQueries
 class TipAdapter(GridMethod):
     """`s f T^T + α exp(−β (1 − f F^T)) Y`: the images F that resemble the query vote for their labels Y.
 
-    Section 3.1 of the paper. The grid is as wide as the paper's search: 200 β and 20 α. One affinity `f F^T` serves
+    The grid has 200 β and 20 α. One affinity `f F^T` serves
     all of it, and one reading of the cache all α of a β.
     """
 

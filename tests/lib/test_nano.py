@@ -218,6 +218,8 @@ def test_the_script_trains_saves_and_reports(
 ) -> None:
     (tmp_path / "model.json").write_text(json.dumps(json.loads((ASSETS / "model.json").read_text())), encoding="utf-8")
     monkeypatch.setattr(nano_quality, "report", lambda folder: {"planes, zero-shot": 0.0123})
+    split = nano_quality.planes_split
+    monkeypatch.setattr(nano_quality, "planes_split", lambda name, preprocess, _: split(name, preprocess, 1))
     size = ["--steps", "2", "--batch", "8", "--planes", "1", "--digits", "1", "--every", "1", "--threads", "1"]
     assert train_nano.main(["--out", str(tmp_path), *size, "--resume"]) == 0
     said = capsys.readouterr().out

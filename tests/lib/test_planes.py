@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import FrozenInstanceError
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from workflow.lib import nano, planes
+from workflow.lib import drawings, planes
 
 PINNED = {
     (0, "train", 0): "18d3f55aeb9ade331f2010a1e2b0f9fb4bb66603d25608aacccd4ac054fde696",
@@ -44,7 +44,7 @@ def test_a_name_begins_with_the_family_and_the_family_with_the_maker() -> None:
 def test_every_family_has_three_or_four_variants_beside_each_other() -> None:
     families = [v.family for v in planes.VARIANTS]
     assert {families.count(family) for family in families} == {3, 4}
-    changes = sum(a != b for a, b in zip(families, families[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(families))
     assert changes == 29
 
 
@@ -89,7 +89,8 @@ def test_the_same_seed_draws_the_same_pixels() -> None:
 def test_families_differ_more_than_their_variants() -> None:
     """Pixels that change, in the same pose and weather, between neighbours in a family and between families."""
     stacks = [np.stack([np.frombuffer(drawn(v, seed), np.uint8) for seed in range(4)]) for v in planes.VARIANTS]
-    within, between = [], []
+    within: list[float] = []
+    between: list[float] = []
     for number in range(99):
         gap = float((np.abs(stacks[number].astype(int) - stacks[number + 1]) > 40).mean())
         same = planes.VARIANTS[number].family == planes.VARIANTS[number + 1].family
@@ -98,14 +99,14 @@ def test_families_differ_more_than_their_variants() -> None:
 
 
 def test_training_drawings_are_never_pictures_of_the_study() -> None:
-    assert nano.TRAINING_STREAM != planes.STUDY_STREAM
+    assert drawings.TRAINING_STREAM != planes.STUDY_STREAM
     for variant in (0, 99):
         study = {
             digest(planes.image(variant, split, number))
             for split, number in product(planes.SPLITS, range(planes.IMAGES_PER_CLASS))
         }
-        drawings = {hashlib.sha256(nano.drawing(variant, number).tobytes()).hexdigest() for number in range(200)}
-        assert not study & drawings
+        trained_on = {hashlib.sha256(drawings.drawing(variant, number).tobytes()).hexdigest() for number in range(200)}
+        assert not study & trained_on
 
 
 @pytest.mark.parametrize(

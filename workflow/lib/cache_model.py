@@ -5,7 +5,10 @@ NumPy, in slices of queries: the affinities `(M, N)` of a large query set and a 
 
 from collections.abc import Iterator
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from methods.base import Floats
 from workflow.lib.per_queries import PerQueries
@@ -14,10 +17,10 @@ SLICE = 2**18  # affinities worked on at a time: 1 MiB, which stays in a core's 
 KEPT = 2**26  # affinities kept between readings: 256 MiB
 
 
-def sharpen(cosines: Floats, beta: float) -> Floats:
+def sharpen(cosines: NDArray[Any], beta: float) -> NDArray[Any]:
     """`exp(−β (1 − cosine))`, a new array of the shape and type of `cosines`."""
-    affinity = cosines * cosines.dtype.type(beta)
-    affinity -= affinity.dtype.type(beta)
+    affinity = cosines * beta
+    affinity -= beta
     return np.exp(affinity, out=affinity)
 
 

@@ -70,7 +70,9 @@ def read_hits(path: Path) -> dict[str, NDArray[np.bool_]]:
         with np.load(path, allow_pickle=False) as arrays:
             labels, predicted, variants = arrays["labels"], arrays["predicted"], arrays["variants"]
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise UserError(f"{path}: no predictions can be read from it ({type(error).__name__}): run the study") from error
+        raise UserError(
+            f"{path}: no predictions can be read from it ({type(error).__name__}): run the study"
+        ) from error
     return {str(name): predicted[i] == labels for i, name in enumerate(variants)}
 
 

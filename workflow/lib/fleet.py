@@ -52,9 +52,7 @@ class Variant:
 
 
 def _longer(v: Variant, step: int) -> Variant:
-    return replace(
-        v, length=v.length * (1 + 0.13 * step), windows=v.windows + (2 * step if v.windows > 4 else 0)
-    )
+    return replace(v, length=v.length * (1 + 0.13 * step), windows=v.windows + (2 * step if v.windows > 4 else 0))
 
 
 # A trait changes one small thing, a little more with each step.

@@ -10,25 +10,21 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
-from workflow.lib import numerals, planes
+from workflow.lib import planes
 from workflow.lib.captions import PLANES, SUBJECTS, Captions
+from workflow.lib.drawings import TRAINING_STREAM, draw_all
 
-# First word of every seed of the drawings made here; the study's is planes.STUDY_STREAM.
-TRAINING_STREAM = 77_003
 LOGIT_SCALE_MAX = math.log(100)
 
 
@@ -60,36 +56,12 @@ class Pool:
         return int((self.subjects < PLANES).sum())
 
 
-def drawing(subject: int, index: int) -> NDArray[np.uint8]:
-    """Training drawing `index` of a subject (0 to 99 a variant, 100 to 109 a digit): uint8 (64, 64, 3)."""
-    rng = np.random.Generator(np.random.PCG64((TRAINING_STREAM, subject, index)))
-    picture = (
-        planes.draw(planes.VARIANTS[subject], rng)
-        if subject < PLANES
-        else numerals.draw(subject - PLANES, rng)
-    )
-    return np.asarray(picture)
-
-
-def _drawings(subject: int, count: int) -> NDArray[np.uint8]:
-    return np.stack([drawing(subject, index) for index in range(count)])
-
-
-def _draw_all(counts: list[int], workers: int) -> Iterator[NDArray[np.uint8]]:
-    """The drawings of each subject in turn, as many as `counts` says."""
-    if workers == 1:
-        yield from map(_drawings, range(SUBJECTS), counts)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_drawings, range(SUBJECTS), counts)
-
-
 def render_pool(recipe: Recipe, workers: int = 2) -> Pool:
     """Draws the pool of a recipe, in `workers` processes; the result doesn't depend on their number."""
     counts = [recipe.planes if subject < PLANES else recipe.digits for subject in range(SUBJECTS)]
     images = torch.empty((sum(counts), 3, planes.SIZE, planes.SIZE), dtype=torch.uint8)
     start = 0
-    for drawn in _draw_all(counts, workers):
+    for drawn in draw_all(counts, workers):
         images[start : start + len(drawn)] = torch.from_numpy(drawn).permute(0, 3, 1, 2)
         start += len(drawn)
     return Pool(images, torch.repeat_interleave(torch.arange(SUBJECTS), torch.tensor(counts)))
@@ -119,16 +91,14 @@ def augment(images: Tensor, planar: Tensor, generator: torch.Generator) -> Tenso
     """A batch uint8 (B, 3, 64, 64), shifted, dimmed, mirrored where `planar` (B,) allows it; float, normalised."""
     x = images.float() / 255
     size, count = x.shape[-1], len(x)
-    x = F.pad(x, (3, 3, 3, 3), mode="replicate")
+    x = functional.pad(x, (3, 3, 3, 3), mode="replicate")
     dy, dx = (int(torch.randint(0, 7, (), generator=generator)) for _ in range(2))
     x = x[..., dy : dy + size, dx : dx + size]
     mirrored = planar & (torch.rand(count, generator=generator) < 0.5)
     x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
     gain = 0.85 + 0.3 * torch.rand(count, 1, 1, 1, generator=generator)
     x = (x * gain + 0.1 * (torch.rand(count, 3, 1, 1, generator=generator) - 0.5)).clamp(0, 1)
-    mean, std = (
-        torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-    )
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     return (x - mean) / std
 
 
@@ -136,7 +106,7 @@ def contrastive_loss(logits: Tensor, names: Tensor) -> Tensor:
     """CLIP's symmetric loss of logits (B, B), where captions with equal `names` (B,) are equally right."""
     target = (names[:, None] == names[None, :]).float()
     target = target / target.sum(dim=1, keepdim=True)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
 
 class Trainer:
@@ -146,15 +116,11 @@ class Trainer:
         """Takes the model (trained in place), the pool and the recipe."""
         self.model, self.pool, self.recipe, self.step = model, pool, recipe, 0
         self.captions = Captions.build()
-        self.tokens = open_clip.SimpleTokenizer(context_length=model.context_length)(
-            list(self.captions.texts)
-        )
+        self.tokens = open_clip.SimpleTokenizer(context_length=model.context_length)(list(self.captions.texts))
         decayed = [p for p in model.parameters() if p.ndim >= 2]
         plain = [p for p in model.parameters() if p.ndim < 2]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
-        )
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
 
     def run(self) -> Iterator[float]:
         """Trains to the recipe's last step and yields the loss of each."""

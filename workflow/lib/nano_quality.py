@@ -52,9 +52,7 @@ def planes_split(split: str, preprocess: Compose, per_class: int = planes.IMAGES
     """The first `per_class` images of each variant in a split of the study."""
     labels = np.repeat(np.arange(len(planes.VARIANTS)), per_class)
     pictures = (
-        planes.image(label, split, number)
-        for label in range(len(planes.VARIANTS))
-        for number in range(per_class)
+        planes.image(label, split, number) for label in range(len(planes.VARIANTS)) for number in range(per_class)
     )
     return LabelledImages(_stack(pictures, preprocess), labels)
 
@@ -75,7 +73,7 @@ def _stack(pictures: Iterable[Image.Image], preprocess: Compose) -> Tensor:
 def image_features(model: open_clip.CLIP, images: Tensor) -> Tensor:
     """Unit image embeddings (N, D)."""
     model.eval()
-    return torch.cat([model.encode_image(chunk, normalize=True) for chunk in images.split(500)])
+    return torch.cat([model.encode_image(chunk, normalize=True) for chunk in torch.split(images, 500)])
 
 
 @torch.no_grad()
@@ -105,9 +103,7 @@ class Monitor:
     tokenizer: open_clip.SimpleTokenizer
 
     @classmethod
-    def build(
-        cls, split: str, preprocess: Compose, tokenizer: open_clip.SimpleTokenizer, per_class: int
-    ) -> Monitor:
+    def build(cls, split: str, preprocess: Compose, tokenizer: open_clip.SimpleTokenizer, per_class: int) -> Monitor:
         """Draws `per_class` planes of each variant and takes all digits of the split."""
         return cls(planes_split(split, preprocess, per_class), digits_split(split, preprocess), tokenizer)
 

@@ -24,7 +24,10 @@ _CELL = 4
 Stroke = tuple[tuple[float, float], ...]
 # How a pen may write each digit: forms, each of one or more strokes through points of the unit square (y down).
 _PEN: tuple[tuple[tuple[Stroke, ...], ...], ...] = (
-    ((((0.5, 0.0), (0.15, 0.2), (0.1, 0.5), (0.2, 0.85), (0.5, 1.0), (0.8, 0.85), (0.9, 0.5), (0.8, 0.2), (0.5, 0.0)),),),
+    (
+        (((0.5, 0.0), (0.15, 0.2), (0.1, 0.5), (0.2, 0.85), (0.5, 1.0), (0.8, 0.85), (0.9, 0.5), (0.8, 0.2),
+          (0.5, 0.0)),),
+    ),
     (
         (((0.5, 0.0), (0.5, 0.5), (0.5, 1.0)),),
         (((0.25, 0.3), (0.55, 0.0), (0.53, 0.5), (0.5, 1.0)),),
@@ -92,9 +95,7 @@ def _fonts() -> tuple[ImageFont.FreeTypeFont, ...]:
     """The text fonts that matplotlib ships; its display and symbol fonts have no digits."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     text = ("DejaVuSans", "DejaVuSerif", "STIXGeneral", "cmb", "cmr", "cmss", "cmtt", "cmti")
-    paths = (
-        p for p in sorted(folder.glob("*.ttf")) if p.stem.startswith(text) and not p.stem.endswith("Display")
-    )
+    paths = (p for p in sorted(folder.glob("*.ttf")) if p.stem.startswith(text) and not p.stem.endswith("Display"))
     return tuple(ImageFont.truetype(str(path), 64) for path in paths)
 
 
@@ -102,9 +103,7 @@ def _printed(digit: int, rng: np.random.Generator) -> Image.Image:
     fonts = _fonts()
     glyph = Image.new("L", (_CANVAS, _CANVAS))
     centre = (_CANVAS / 2, _CANVAS / 2)
-    ImageDraw.Draw(glyph).text(
-        centre, str(digit), fill=255, font=fonts[int(rng.integers(len(fonts)))], anchor="mm"
-    )
+    ImageDraw.Draw(glyph).text(centre, str(digit), fill=255, font=fonts[int(rng.integers(len(fonts)))], anchor="mm")
     return glyph
 
 
@@ -137,9 +136,7 @@ def _bend(glyph: Image.Image, rng: np.random.Generator) -> NDArray[np.bool_]:
     matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle) + slant, np.cos(angle)]])
     grid = np.indices((_CANVAS, _CANVAS)).reshape(2, -1) - _CANVAS / 2
     waves = [Image.fromarray(rng.normal(0, 1, (5, 5)).astype(np.float32)) for _ in range(2)]
-    warp = np.stack(
-        [np.asarray(w.resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC)).ravel() for w in waves]
-    )
+    warp = np.stack([np.asarray(w.resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC)).ravel() for w in waves])
     source = matrix @ grid + rng.uniform(0, 4.5) * warp + _CANVAS / 2
     soft = glyph.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3.0)))
     values = map_coordinates(np.asarray(soft, dtype=np.float32), source, order=1)

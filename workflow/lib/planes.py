@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from workflow.lib.airframe import Airframe, Pose
+from workflow.lib.airframe import Airframe
 from workflow.lib.fleet import VARIANTS, Variant
+from workflow.lib.pose import Pose
 
 __all__ = ["IMAGES_PER_CLASS", "SIZE", "SPLITS", "VARIANTS", "Variant", "draw", "image"]
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from workflow.lib import records
+from workflow.lib.errors import UserError
 from workflow.lib.records import Record
 
 HEADER = ("dataset", "backbone", "method", "variant", "shots", "seed", "metric", "value")
@@ -28,6 +30,17 @@ class Plan:
     report: str
     select: str
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
+
+    @classmethod
+    def read(cls, folder: Path) -> "Plan":
+        """The plan of a study that has been run, from its results. Raises UserError where there is none."""
+        path = folder / "study.json"
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: no study can be read from it ({type(error).__name__}): run the study first"
+            ) from error
 
     def rows(self) -> list[tuple[str, str]]:
         """(label, variant) of every row, in config order, what learns nothing on top."""

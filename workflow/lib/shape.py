@@ -21,7 +21,9 @@ WORDS = {
 }
 # JSON Schema counts 1.0 as an integer; a number of shots or seeds written like that is a mistake.
 _TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)
+_Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # its types leave it out
+    jsonschema.Draft202012Validator, type_checker=_TYPES
+)
 
 
 def check(config: Mapping[str, Any], schema_file: Path, error: Callable[[Sequence[Key], str], Exception]) -> None:
@@ -95,9 +97,12 @@ def place(config: Mapping[str, Any], files: Sequence[str | Path], keys: Sequence
     """
     found = [(*_find(yaml.compose(read(file)), keys), file) for file in reversed(files)]
     depth, line, file = max(found, key=lambda one: one[0], default=(0, 0, ""))
-    if not file or (keys and not depth):
-        return "--config"
-    if depth == len(keys) and _value(yaml.safe_load(read(file)), keys) != _value(config, keys):
+    complete = depth == len(keys) > 0
+    if (
+        not file
+        or (keys and not depth)
+        or (complete and _value(yaml.safe_load(read(file)), keys) != _value(config, keys))
+    ):
         return "--config"
     return f"{_shown(file)}:{line}"
 
@@ -116,7 +121,8 @@ def _shown(file: str | Path) -> Path:
 def _value(tree: Any, keys: Sequence[Key]) -> str:
     """What the keys lead to; nothing for a mapping, which may be merged from several places."""
     for key in keys:
-        tree = tree[key] if isinstance(tree, list) else {str(name): value for name, value in tree.items()}[str(key)]
+        pairs = enumerate(tree) if isinstance(tree, list) else tree.items()
+        tree = {str(name): value for name, value in pairs}[str(key)]
     return "" if isinstance(tree, dict) else repr(tree)
 
 

@@ -177,7 +177,9 @@ def _parameter(method: type[Method], label: str, key: str, value: Any) -> None:
     keys: list[str | int] = ["methods", label, key]
     if key not in method.params:
         allowed = ", ".join(method.params) or "none"
-        raise LocatedError(keys, f"{method.name} has no such parameter; allowed: {allowed}{nearest(key, method.params)}")
+        raise LocatedError(
+            keys, f"{method.name} has no such parameter; allowed: {allowed}{nearest(key, method.params)}"
+        )
     values = value if isinstance(value, list) else [value]
     if not values:
         raise LocatedError(keys, "an empty list; give a value, or several to sweep")

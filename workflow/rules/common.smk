@@ -130,8 +130,9 @@ PAIRS = [
 TABLES = [
     *expand(
         f"{RESULTS}/tables/{{name}}.{{format}}",
-        name=[*PAIRS, "summary"],
+        name=[*PAIRS, "summary", "comparison"],
         format=["md", "csv", "tex"],
     ),
     f"{RESULTS}/tables/results.csv",
+    f"{RESULTS}/study.json",
 ]

@@ -3,9 +3,10 @@
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-from workflow.lib import files, tables
+from workflow.lib import comparison, files, tables
 from workflow.lib.errors import UserError, run
 from workflow.lib.results import Plan, Results, gather, tidy, trainings
 
@@ -16,17 +17,20 @@ def main() -> None:
     results = gather(plan, arguments.folder)
     if results.missing:
         raise UserError(f"{results.missing[0]}: missing, and {len(results.missing) - 1} more: run the study first")
-    made = render(results)
+    made = render(results, arguments.folder)
     write(results, made, arguments.folder / "tables")
-    for table in made.values():
-        print(tables.plain(table))
+    for name, table in made.items():
+        if name != "comparison":  # too wide for a terminal
+            print(tables.plain(table))
     print(f"{trainings(results)}\nThe tables lie in {arguments.folder / 'tables'}/, every number in results.csv there.")
 
 
-def render(results: Results) -> dict[str, tables.Table]:
+def render(results: Results, folder: Path) -> dict[str, tables.Table]:
     """All tables by file name, the summary last."""
     plan = results.plan
     made = {f"{d}.{b}": tables.dataset_table(results, d, b) for d in plan.datasets for b in plan.backbones}
+    scores = comparison.matrix(comparison.rings(plan, folder), plan.rows())
+    made["comparison"] = tables.comparison_table(results, scores)
     return made | {"summary": tables.summary_table(results)}
 
 
@@ -36,6 +40,7 @@ def write(results: Results, made: Mapping[str, tables.Table], folder: Path) -> N
         for suffix, render in tables.FORMATS.items():
             files.write_text(folder / f"{name}.{suffix}", render(table))
     files.write_text(folder / "results.csv", tidy(results))
+    files.write_json(folder.parent / "study.json", asdict(results.plan))
 
 
 def _arguments() -> argparse.Namespace:

@@ -44,25 +44,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     defaults = nano.Recipe()
     parser = argparse.ArgumentParser(prog="train_nano", description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder with model.json; the weights are written there"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder with model.json; the weights are written there")
     parser.add_argument("--steps", type=int, default=defaults.steps)
     parser.add_argument("--batch", type=int, default=defaults.batch)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--planes", type=int, default=defaults.planes, help="drawings of each variant in the pool"
-    )
-    parser.add_argument(
-        "--digits", type=int, default=defaults.digits, help="drawings of each digit in the pool"
-    )
-    parser.add_argument(
-        "--every", type=int, default=500, help="steps between two checkpoints and measurements on val"
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, help="where to keep it (default: training.pt beside the weights)"
-    )
+    parser.add_argument("--planes", type=int, default=defaults.planes, help="drawings of each variant in the pool")
+    parser.add_argument("--digits", type=int, default=defaults.digits, help="drawings of each digit in the pool")
+    parser.add_argument("--every", type=int, default=500, help="steps between two checkpoints and measurements on val")
+    parser.add_argument("--checkpoint", type=Path, help="where to keep it (default: training.pt beside the weights)")
     parser.add_argument("--pool", type=Path, help="a file to keep the drawings in, so that a resumed run needn't draw")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint if there is one")
     return parser
