@@ -29,6 +29,7 @@ class Plan:
     seeds: int
     report: str
     select: str
+    references: Mapping[str, str]  # <dataset>.<backbone> -> file of published numbers
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
 
     @classmethod

@@ -3,7 +3,7 @@
 Imported by the Snakefile: no torch, no scikit-learn, no image library.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Study:
     select: str
     methods: Mapping[str, MethodSpec]
     plugins: Sequence[str] = ()
+    references: Mapping[str, str] = field(default_factory=dict)  # <dataset>.<backbone> -> file of published numbers
     folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
 
     def cells(self) -> list[tuple[str, str, str, str]]:
@@ -102,8 +103,21 @@ def _study(config: Mapping[str, Any]) -> Study:
         select=protocol["select"],
         methods=_methods(config["methods"], paths),
         plugins=paths,
+        references=_references(config.get("references") or {}, sets, models),
         folders=FOLDERS | dict(config.get("folders") or {}),
     )
+
+
+def _references(files: Mapping[str, str], sets: Collection[str], models: Collection[str]) -> dict[str, str]:
+    """The files of published numbers, each for a table that the study has."""
+    known = [f"{dataset}.{backbone}" for dataset in sets for backbone in models]
+    for table, path in files.items():
+        if table not in known:
+            message = f"the study has no such table; allowed: {', '.join(known)}{nearest(table, known)}"
+            raise LocatedError(["references", table], message)
+        if not Path(path).is_file():
+            raise LocatedError(["references", table], f"no such file: '{path}'")
+    return dict(files)
 
 
 def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def name(row: tuple[str, str]) -> str:
 def dataset_table(results: Results, dataset: str, backbone: str) -> Table:
     """Methods by shots for one data set under one backbone."""
     plan = results.plan
-    table = Table(f"{dataset}, {backbone}", [_shots(shots) for shots in plan.shots], caption=_caption(plan))
+    table = Table(f"{dataset}, {backbone}", [shots_heading(shots) for shots in plan.shots], caption=caption(plan))
     for row in plan.rows():
         cells = [percent(results.accuracies(dataset, backbone, row, shots)) for shots in plan.shots]
         table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
@@ -71,7 +71,7 @@ def dataset_table(results: Results, dataset: str, backbone: str) -> Table:
 def summary_table(results: Results) -> Table:
     """Methods by shots, averaged over data sets and backbones, and the mean rank."""
     plan = results.plan
-    columns = [*(_shots(shots) for shots in plan.shots), "mean", "mean rank"]
+    columns = [*(shots_heading(shots) for shots in plan.shots), "mean", "mean rank"]
     table = Table(f"{plan.study}: all data sets", columns, caption=_summary_caption(plan), lower=["mean rank"])
     ranks = mean_ranks(results)
     for row in plan.rows():
@@ -97,11 +97,13 @@ def _remarks(results: Results, row: tuple[str, str]) -> list[str]:
     return [f"{d}, {b}: {remark}" for d, b in pairs for remark in results.remarks(d, b, row)]
 
 
-def _shots(shots: str) -> str:
+def shots_heading(shots: str) -> str:
+    """`1 shot`, `5 shots`, `all`."""
     return f"{shots} shot" if shots == "1" else f"{shots} shots" if shots.isdigit() else shots
 
 
-def _caption(plan: Plan) -> list[str]:
+def caption(plan: Plan) -> list[str]:
+    """What the numbers are, and the protocol that they were taken under."""
     seeds = f"{plan.seeds} seeds" if plan.seeds > 1 else "1 seed"
     spread = "mean ± standard deviation over" if plan.seeds > 1 else "from"
     return [
@@ -115,7 +117,7 @@ def _summary_caption(plan: Plan) -> list[str]:
     return [
         f"Top-1 accuracy in percent on {plan.report}, averaged over {pairs} pairs of data set and backbone "
         f"(seeds: {plan.seeds}). The rank is among all rows, averaged over pairs and shots: 1 is best.",
-        *_caption(plan)[1:],
+        *caption(plan)[1:],
     ]
 
 
@@ -222,7 +224,7 @@ def comparison_table(results: Results, scores: Mapping[tuple[Row, Row], Score]) 
     table.caption = [
         "The row against the column, in each data set, backbone and number of shots: won/undecided/lost. Paired "
         "bootstrap over seeds and images, at a false discovery rate of 5 % over the whole matrix.",
-        *_caption(plan)[1:],
+        *caption(plan)[1:],
     ]
     return table
 

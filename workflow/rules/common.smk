@@ -109,6 +109,7 @@ def plan():
             "seeds": STUDY.seeds,
             "report": STUDY.report,
             "select": STUDY.select,
+            "references": STUDY.references,
             "methods": [
                 {
                     "label": label,
@@ -130,7 +131,12 @@ PAIRS = [
 TABLES = [
     *expand(
         f"{RESULTS}/tables/{{name}}.{{format}}",
-        name=[*PAIRS, "summary", "comparison"],
+        name=[
+            *PAIRS,
+            *(f"{pair}.reference" for pair in STUDY.references),
+            "summary",
+            "comparison",
+        ],
         format=["md", "csv", "tex"],
     ),
     f"{RESULTS}/tables/results.csv",

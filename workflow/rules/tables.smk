@@ -5,7 +5,8 @@ localrules:
 
 rule tables:
     input:
-        all_metrics,
+        metrics=all_metrics,
+        references=list(STUDY.references.values()),
     output:
         TABLES,
     log:

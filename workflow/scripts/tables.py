@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from workflow.lib import comparison, files, tables
+from workflow.lib import comparison, files, references, tables
 from workflow.lib.errors import UserError, run
 from workflow.lib.results import Plan, Results, gather, tidy, trainings
 
@@ -29,6 +29,9 @@ def render(results: Results, folder: Path) -> dict[str, tables.Table]:
     """All tables by file name, the summary last."""
     plan = results.plan
     made = {f"{d}.{b}": tables.dataset_table(results, d, b) for d in plan.datasets for b in plan.backbones}
+    for pair, path in plan.references.items():
+        dataset, backbone = pair.split(".")
+        made[f"{pair}.reference"] = references.table(results, dataset, backbone, references.read(path))
     scores = comparison.matrix(comparison.rings(plan, folder), plan.rows())
     made["comparison"] = tables.comparison_table(results, scores)
     return made | {"summary": tables.summary_table(results)}
