@@ -18,4 +18,5 @@ include: "workflow/rules/tables.smk"
 rule all:
     default_target: True
     input:
+        FIGURES,
         TABLES,

@@ -1,23 +1,35 @@
 """How a head is trained: the recipe that the engine follows, and the parameters that set it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from methods.params import Param
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a head is trained. `batch_size` 0 means the whole support at each step."""
+    """How a head is trained, for so many passes over the support or, where `steps` is set, for so many steps.
+
+    `batch_size` 0 means the whole support at each step. `every` is the number of steps between candidates, 0 one
+    per epoch. The rate rises linearly over the first `warmup` steps and `warmup_epochs` epochs, or stays at
+    `warmup_lr` during them. `rates` gives parts of the head a rate of their own, as a factor on `lr`:
+    `{"alpha": 10.0}`.
+    """
 
     optimizer: str  # adamw, adam or sgd
     lr: float
     weight_decay: float
     epochs: int
     batch_size: int
-    schedule: str = "constant"  # or cosine, over all steps
-    warmup: int = 0  # steps over which the learning rate rises linearly
+    schedule: str = "constant"  # or cosine: half a wave from the end of the warm-up to the last step
+    warmup: int = 0
     momentum: float = 0.9  # of SGD
     eps: float = 1e-8  # of Adam and AdamW
+    steps: int = 0
+    every: int = 0
+    warmup_epochs: int = 0
+    warmup_lr: float | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def training(lr: float, epochs: int, weight_decay: float = 0.01, batch_size: int = 32) -> dict[str, Param]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, ClassVar
 
-from methods.base import Array, Candidate, Method, Params, Replica, Task
+from methods.base import Array, Candidate, Method, Params, Replica, Support, Task
 from methods.recipe import Recipe
 
 
@@ -25,9 +25,17 @@ class TrainedMethod(Method):
         """Logits `(R, B, K)` of images `x (R, B, D)`, or `(M, D)` shared by all replicas, with R replicas of `head`.
 
         Attributes of `head` are the layers, called like modules, and parameters, constants and scalars with a leading
-        replica dimension.
+        replica dimension; a constant that is the same array for all replicas has none.
         """
         raise NotImplementedError(f"{type(self).__name__} must override `logits`")
+
+    def penalty(self, head: Any) -> Array | None:
+        """What is added to the mean cross-entropy of each replica: `(R,)`, or None for nothing."""
+        return None
+
+    def sources(self, task: Task, replica: Replica) -> Sequence[Support]:
+        """The samples to train on. With several sources each step takes a batch of every one; the first sets epochs."""
+        return [task.supports[replica.seed]]
 
     def recipe(self, task: Task, params: Params) -> Recipe:
         """How to train with these parameters."""

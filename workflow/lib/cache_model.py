@@ -4,7 +4,6 @@ NumPy, in slices of queries: the affinities `(M, N)` of a large query set and a 
 """
 
 from collections.abc import Iterator
-
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from methods.base import Floats
 from workflow.lib.per_queries import PerQueries
 
-SLICE = 2**18  # affinities worked on at a time: 1 MiB, which stays in a core's cache
+SLICE = 2**22  # affinities worked on at a time: 16 MiB; many small products would wait for threads instead
 KEPT = 2**26  # affinities kept between readings: 256 MiB
 
 

@@ -85,7 +85,8 @@ class Bench:
     def judge(self, raw: bool) -> Judge:
         """The evaluator's side: the reported split, and `val` where the protocol looks at it."""
         val = self._queries("val", raw) if self.cell.select.startswith("val_") else None
-        return Judge([self.cell.select], self._queries(self.cell.report, raw), val, self._few)
+        classes = len(self.features.classnames)
+        return Judge([self.cell.select], classes, self._queries(self.cell.report, raw), val, self._few)
 
     def _queries(self, split: str, raw: bool) -> Queries:
         part = self.features.splits[split]

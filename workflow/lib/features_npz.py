@@ -31,7 +31,8 @@ def read_npz(path: str | os.PathLike[str]) -> Features:
     tensors = {key: array for key, array in arrays.items() if key.startswith(SPLITS)}
     if "text_x" in arrays:
         tensors["text"] = _one_template(arrays["text_x"], where)
-    tensors["logit_scale"] = arrays.get("logit_scale", np.array(DEFAULT_LOGIT_SCALE))
+    scale = arrays.get("logit_scale", np.array(DEFAULT_LOGIT_SCALE))
+    tensors["logit_scale"] = scale.astype(np.float32) if scale.dtype.kind in "iu" else scale
     return assemble(tensors, names, {}, where)
 
 

@@ -37,8 +37,8 @@ class Choice:
     score: float = -1.0
 
     def final(self) -> Floats:
-        """The logits in NumPy."""
-        return self.logits if isinstance(self.logits, np.ndarray) else self.logits.cpu().numpy()
+        """The logits in NumPy; half precision, which NumPy lacks in part, becomes float32."""
+        return self.logits if isinstance(self.logits, np.ndarray) else self.logits.detach().float().cpu().numpy()
 
 
 class Outcome:
@@ -66,8 +66,11 @@ class Outcome:
 class Judge:
     """Scores candidates: on the reported split always, on `val` where a regime looks at it."""
 
-    def __init__(self, regimes: Sequence[str], report: Queries, val: Queries | None, few: Mapping[int, Labels]) -> None:
-        self._regimes, self._report, self._val, self._few = regimes, report, val, few
+    def __init__(
+        self, regimes: Sequence[str], classes: int, report: Queries, val: Queries | None, few: Mapping[int, Labels]
+    ) -> None:
+        self._regimes, self._classes = regimes, classes
+        self._report, self._val, self._few = report, val, few
 
     def __call__(self, candidate: Candidate, outcomes: Mapping[Replica, Outcome]) -> None:
         """Score a candidate of several replicas and hand each its part."""
@@ -83,17 +86,19 @@ class Judge:
         if regime in ("last", "report"):
             return accuracy
         rows = val[i] if regime == "val_full" else val[i][self._few[replica.seed]]
-        return float(rows.sum()) / len(rows)
+        return float(rows.sum()) / len(rows) if len(rows) else 0.0  # of 0 shots nothing is drawn: no choice
 
     def _logits(self, candidate: Candidate, queries: Queries) -> Array:
         """Logits `(R, M, K)`, checked: a plugin's wrong shape or NaN is an error that names the replica."""
         logits = candidate.logits(queries.x)
-        expected = (len(candidate.replicas), len(queries.y))
-        if getattr(logits, "ndim", 0) != 3 or tuple(logits.shape[:2]) != expected:
-            found = tuple(getattr(logits, "shape", ()))
-            raise ValueError(f"logits have shape {found}, expected {(*expected, 'K')}")
-        sums = logits.sum((1, 2)).tolist()
-        for replica, total in zip(candidate.replicas, sums, strict=True):
-            if not np.isfinite(total):
+        expected = (len(candidate.replicas), len(queries.y), self._classes)
+        found = tuple(getattr(logits, "shape", ()))
+        if found != expected:
+            raise ValueError(f"{candidate.replicas[0]}: logits have shape {found}, expected {expected}")
+        with np.errstate(over="ignore"):
+            sums = logits.sum((1, 2)).tolist()
+        for i, (replica, total) in enumerate(zip(candidate.replicas, sums, strict=True)):
+            # The sum is cheap, but of large logits it may overflow.
+            if not (np.isfinite(total) or np.isfinite(logits[i].tolist()).all()):
                 raise ValueError(f"{replica}: logits are not finite at {dict(candidate.point)}")
         return logits

@@ -142,3 +142,4 @@ TABLES = [
     f"{RESULTS}/tables/results.csv",
     f"{RESULTS}/study.json",
 ]
+FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=PAIRS)

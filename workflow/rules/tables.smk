@@ -1,6 +1,7 @@
 # On the machine where snakemake was called: it takes a second, and it prints the tables.
 localrules:
     tables,
+    figures,
 
 
 rule tables:
@@ -21,3 +22,22 @@ rule tables:
         "rendering the tables"
     shell:
         "python -m workflow.scripts.tables --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+
+
+rule figures:
+    input:
+        metrics=all_metrics,
+    output:
+        FIGURES,
+    log:
+        f"{RESULTS}/logs/figures.log",
+    conda:
+        ENVIRONMENT
+    params:
+        plan=plan(),
+        folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
+        code=code_hash(SCRIPTS / "figures.py"),
+    message:
+        "drawing the figures"
+    shell:
+        "python -m workflow.scripts.figures --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"

@@ -7,7 +7,7 @@ import json
 import logging
 from pathlib import Path
 
-from workflow.lib import errors, features, features_npz, files, logs
+from workflow.lib import errors, features, features_npz, files, index, logs
 from workflow.lib.errors import UserError
 from workflow.lib.features import Features
 
@@ -54,14 +54,15 @@ def from_elsewhere(arguments: argparse.Namespace) -> Features:
 
 def from_images(arguments: argparse.Namespace) -> Features:
     """The features of the images in the index, by the model that the spec names."""
-    # torch and open_clip take seconds to import, and features from elsewhere need neither.
-    from workflow.lib import extraction
-    from workflow.lib.index import read_index
-
     if arguments.index is None:
         raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given as features")
+    found = index.read_index(arguments.index)
+
+    # torch and open_clip take seconds to import: nobody waits for them to hear that there is no index.
+    from workflow.lib import extraction
+
     return extraction.extract(
-        read_index(arguments.index),
+        found,
         arguments.spec,
         arguments.templates,
         names={"dataset": arguments.dataset, "backbone": arguments.backbone},

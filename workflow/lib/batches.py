@@ -1,0 +1,73 @@
+"""What the engine trains on: the samples of all replicas on the device, each replica in an order of its own."""
+
+from collections.abc import Iterator, Sequence
+from itertools import count, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from methods.base import Replica, Support, Task
+from methods.trained import TrainedMethod
+
+
+class Batches:
+    """The batches of R replicas without end: `x (R, B, D)` and `y (R, B)`. `per_epoch` steps see every sample once."""
+
+    def __init__(self, method: TrainedMethod, task: Task, replicas: Sequence[Replica], batch_size: int) -> None:
+        sources = zip(*(method.sources(task, replica) for replica in replicas), strict=True)
+        self._sources = [
+            _Source(supports, [replica.rng(_stream(i)) for replica in replicas], batch_size, task.device)
+            for i, supports in enumerate(sources)
+        ]
+        self.per_epoch = len(self._sources[0].bounds)
+        self._rows = [source.rows() for source in self._sources]
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        parts = [source.take(next(rows)) for source, rows in zip(self._sources, self._rows, strict=True)]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([x for x, _ in parts], 1), torch.cat([y for _, y in parts], 1)
+
+
+def _stream(source: int) -> str:
+    """The name of the random stream that orders a source."""
+    return f"order{source}" if source else "order"
+
+
+def bounds(size: int, batch_size: int) -> list[tuple[int, int]]:
+    """Bounds of the batches of one epoch. A remainder of 1 joins the batch before it: BatchNorm can't take it."""
+    width = min(batch_size or size, size)
+    edges = [*range(0, size, width), size]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        del edges[-2]
+    return list(pairwise(edges))
+
+
+class _Source:
+    """One set of samples for each replica; replicas that share it share its memory."""
+
+    def __init__(
+        self, supports: Sequence[Support], rngs: Sequence[np.random.Generator], batch_size: int, device: str
+    ) -> None:
+        self._size, self._rngs, self._device = len(supports[0].y), rngs, device
+        if any(len(support.y) != self._size for support in supports):
+            raise ValueError("supports of different sizes can't be trained side by side")
+        distinct = {id(support.x): support for support in supports}
+        self._x = torch.from_numpy(np.concatenate([support.x for support in distinct.values()])).to(device)
+        self._y = torch.from_numpy(np.concatenate([support.y for support in distinct.values()])).to(device)
+        first_row = dict(zip(distinct, count(step=self._size), strict=False))
+        self._first = np.array([[first_row[id(support.x)]] for support in supports])
+        self.bounds = bounds(self._size, batch_size)
+
+    def rows(self) -> Iterator[Tensor]:
+        """Rows `(R, B)` of batch after batch; every epoch in a new order, each replica's from its own generator."""
+        while True:
+            order = np.stack([rng.permutation(self._size) for rng in self._rngs]) + self._first
+            epoch = torch.from_numpy(order).to(self._device, non_blocking=True)
+            yield from (epoch[:, start:stop] for start, stop in self.bounds)
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """`x (R, B, D)` and `y (R, B)` of rows `(R, B)`."""
+        flat = rows.flatten()
+        return self._x.index_select(0, flat).view(*rows.shape, -1), self._y.index_select(0, flat).view(rows.shape)

@@ -1,0 +1,72 @@
+"""The head of R replicas: what `TrainedMethod.logits` gets, and what the engine trains."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from methods.base import Replica, Task
+from methods.trained import TrainedMethod
+from workflow.lib.layers import Layer, stack, stacked
+
+
+class Head:
+    """The stacked layers, parameters, constants and scalars of R replicas, under their names."""
+
+    def __init__(self, method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> None:
+        self._method = method
+        self._parts = SimpleNamespace()
+        self._layers: list[Layer] = []
+        self.weights: dict[str, Tensor] = {}  # trainable, (R, …), by the part and the layer's own name
+        singles = [_single(method, task, replica) for replica in replicas]
+        for name in singles[0]:
+            setattr(self._parts, name, self._stack(name, [single[name] for single in singles], task.device))
+        for name in method.scalars:
+            values = torch.tensor([float(replica.params[name]) for replica in replicas], device=task.device)
+            setattr(self._parts, name, values[:, None, None])
+
+    def _stack(self, name: str, values: Sequence[Any], device: str) -> Any:
+        """One stacked layer, parameter or constant from one of each replica."""
+        if isinstance(values[0], nn.Module):
+            layer = stack([value.to(device) for value in values])
+            self._layers.append(layer)
+            self._register({f"{name}.{inner}": weight for inner, weight in layer.weights.items()})
+            return layer
+        if isinstance(values[0], nn.Parameter):
+            parameter = stacked([value.to(device) for value in values])
+            self._register({name: parameter})
+            return parameter
+        if all(value is values[0] for value in values):
+            return _constant(values[0], device)
+        return torch.stack([_constant(value, device) for value in values])
+
+    def _register(self, weights: Mapping[str, Tensor]) -> None:
+        self.weights |= {name: weight for name, weight in weights.items() if weight.requires_grad}
+
+    def train(self, training: bool) -> None:
+        """Whether BatchNorm takes the batch's statistics (and moves its own) or its own."""
+        for layer in self._layers:
+            layer.training = training
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits `(R, B, K)` of `x (R, B, D)` or `(M, D)`."""
+        return self._method.logits(self._parts, x)
+
+    def penalty(self) -> Tensor | None:
+        """What the method adds to the loss, `(R,)`."""
+        return self._method.penalty(self._parts)
+
+
+def _single(method: TrainedMethod, task: Task, replica: Replica) -> Mapping[str, Any]:
+    """The layers of one replica, initialised from its own seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(replica.rng("init").integers(2**63)))
+        return method.head(nn, task, replica)
+
+
+def _constant(value: Any, device: str) -> Tensor:
+    array = torch.from_numpy(value) if isinstance(value, np.ndarray) else torch.as_tensor(value)
+    return array.detach().to(device)
