@@ -18,5 +18,6 @@ include: "workflow/rules/tables.smk"
 rule all:
     default_target: True
     input:
+        SUPPORTS,
         FIGURES,
         TABLES,

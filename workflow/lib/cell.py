@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from methods.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task, unit
-from workflow.lib import scoring, supports
+from workflow.lib import scoring, support_files, supports
 from workflow.lib.features import Features
 from workflow.lib.protocol import Judge, Outcome, Queries
 
@@ -30,6 +30,8 @@ class Cell:
     report: str
     select: str
     variants: Sequence[Mapping[str, Any]]  # {"variant": name, "params": {...}}
+    supports: str = ""  # where supports are read from, if not drawn
+    allow_fewer: bool = False
 
     def splits(self) -> list[str]:
         """The splits that the cell reads."""
@@ -60,7 +62,18 @@ class Bench:
         self._few = {seed: self._draw_val(seed) for seed in range(cell.seeds)} if few else {}
 
     def _draw(self, seed: int) -> Labels:
-        return supports.draw(self.features.splits["train"].y, self.features.classnames, self.cell.shots, seed)
+        cell, names = self.cell, self.features.classnames
+        if cell.supports:
+            return support_files.read(cell.supports, self.features, cell.shots, seed)
+        return supports.draw(self.features.splits["train"].y, names, cell.shots, seed, allow_fewer=cell.allow_fewer)
+
+    def short(self) -> str:
+        """A remark on the classes that have fewer images than shots, if there are any."""
+        if self.cell.shots in ("0", supports.ALL):
+            return ""
+        images = np.bincount(self.features.splits["train"].y[self.rows[0]], minlength=len(self.features.classnames))
+        fewer = int((images < int(self.cell.shots)).sum())
+        return f"{fewer} classes have fewer than {self.cell.shots} images" if fewer else ""
 
     def _draw_val(self, seed: int) -> Labels:
         return supports.draw_val(self.features.splits["val"].y, self.features.classnames, self.cell.shots, seed)
@@ -104,7 +117,7 @@ class Bench:
 
 
 def evaluate(bench: Bench, method: Method) -> list[Result]:
-    """Fit and score every variant with every seed. A plugin's failure names the plugin, the variant and the seed."""
+    """Fit and score every variant with every seed. A wrong answer of the plugin names the variant and the seed."""
     there = {"image"} | ({"text"} if bench.features.text is not None else set())
     results = []
     for wanted, group in _by_features(method, bench.cell.variants):
@@ -143,6 +156,8 @@ def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], ra
             outcomes[replica].fit_seconds += seconds / len(candidate.replicas)
             outcomes[replica].notes += [candidate.note] if candidate.note else []
     _all_there(outcomes)
+    for outcome in outcomes.values():
+        outcome.notes += [short] if (short := bench.short()) else []
     return [
         Result(
             variant["variant"],
@@ -187,6 +202,6 @@ def predictions(bench: Bench, results: Sequence[Result]) -> dict[str, Any]:
         "labels": bench.labels,
         "predicted": np.array([[x.argmax(1) for x in seeds] for seeds in logits], dtype=np.int32).reshape(shape),
         "probability": np.array(own, dtype=np.float32).reshape(shape),
-        "variants": np.array([result.variant for result in ran]),
+        "variants": np.array([result.variant for result in ran], dtype=np.str_),
         "seeds": np.arange(bench.cell.seeds),
     }

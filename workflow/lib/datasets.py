@@ -28,7 +28,8 @@ __all__ = [
 SOURCES: Mapping[str, Source] = {
     module.SOURCE.name: module.SOURCE for module in (digits, planes, fgvc_aircraft, folder, features)
 }
-_FOR_EVERY_SOURCE = ("source", "templates")
+# What a data set may say whatever its source; these don't touch the images.
+COMMON = ("source", "templates", "supports", "allow_fewer")
 
 
 def resolve(spec: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
@@ -39,7 +40,7 @@ def resolve(spec: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
     source = SOURCES.get(str(spec.get("source")))
     if source is None:
         raise UserError(f"source: {spec.get('source')!r} is unknown{_nearest(spec.get('source'), SOURCES)}")
-    given = {key: value for key, value in spec.items() if key not in _FOR_EVERY_SOURCE}
+    given = {key: value for key, value in spec.items() if key not in COMMON}
     for key in given:
         if key not in source.options:
             raise UserError(f"{key}: not an option of source {source.name}{_nearest(key, source.options)}")

@@ -73,6 +73,7 @@ def _allowed(problem: jsonschema.ValidationError) -> str:
 PATTERNS = {
     "^[a-z0-9_]+$": "a name of a-z, 0-9 and _",
     "\\.py$": "the path of a .py file",
+    "\\.json$": "the path of a .json file",
     "\\.csv$": "the path of a .csv file",
     "^[a-z0-9_]+\\.[a-z0-9_]+$": "a table's name, <dataset>.<backbone>",
     "^[^{}]+$": "the path of a folder, without { and }",

@@ -127,7 +127,8 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         raise _keyed(["datasets", name], entry, error) from None
     templates = list(entry.get("templates") or source.templates)
     given = {key: value for key, value in options.items() if value is not None}
-    return {"source": source.name, "templates": templates, **given}
+    drawing = {key: entry[key] for key in ("supports", "allow_fewer") if key in entry}
+    return {"source": source.name, "templates": templates, **given, **drawing}
 
 
 def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from workflow.lib.code import code_hash
+from workflow.lib.datasets import COMMON
 from workflow.lib.errors import UserError
 from workflow.lib.study import load as load_study
 
@@ -44,11 +45,11 @@ def to_json(value):
 
 
 def dataset_options(dataset):
-    """What the images depend on: the templates are the features' concern."""
+    """What the images depend on: templates and supports are the concern of the jobs after."""
     return {
         key: value
         for key, value in STUDY.datasets[dataset].items()
-        if key != "templates"
+        if key == "source" or key not in COMMON
     }
 
 
@@ -68,6 +69,7 @@ def feature_inputs(wildcards):
 def cell_spec(wildcards):
     """The part of the study that this cell depends on, and nothing else: what changes elsewhere reruns nothing."""
     spec = STUDY.methods[wildcards.method]
+    dataset = STUDY.datasets[wildcards.dataset]
     return to_json(
         {
             "study": STUDY.name,
@@ -79,10 +81,23 @@ def cell_spec(wildcards):
             "seeds": STUDY.seeds if spec.learns else 1,
             "report": STUDY.report,
             "select": STUDY.select,
+            "supports": dataset.get("supports", ""),
+            "allow_fewer": dataset.get("allow_fewer", False),
             "variants": [
                 {"variant": name, "params": params} for name, params in spec.variants
             ],
         }
+    )
+
+
+def support_files(wildcards):
+    """The files of supports that the cell reads, where the data set names some."""
+    pattern = STUDY.datasets[wildcards.dataset].get("supports", "")
+    if not pattern or wildcards.shots in ("0", "all"):
+        return []
+    with_shots = pattern.replace("{shots}", wildcards.shots)
+    return sorted(
+        {with_shots.replace("{seed}", str(seed)) for seed in range(STUDY.seeds)}
     )
 
 
@@ -143,3 +158,9 @@ TABLES = [
     f"{RESULTS}/study.json",
 ]
 FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=PAIRS)
+# What is read in need not be written out.
+SUPPORTS = [
+    f"{RESULTS}/supports/{name}.json"
+    for name, entry in STUDY.datasets.items()
+    if "supports" not in entry
+]

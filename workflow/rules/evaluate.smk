@@ -1,6 +1,7 @@
 rule evaluate:
     input:
-        f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
+        support_files,
+        features=f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
     output:
         metrics=f"{RESULTS}/metrics/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.json",
         predictions=f"{RESULTS}/predictions/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.npz",
@@ -21,6 +22,26 @@ rule evaluate:
     message:
         "{wildcards.method}, {wildcards.shots} shots, {wildcards.dataset}, {wildcards.backbone}"
     shell:
-        "python -m workflow.scripts.evaluate --spec {params.spec:q} --features {input:q} --metrics {output.metrics:q}"
+        "python -m workflow.scripts.evaluate --spec {params.spec:q} --features {input.features:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"
         " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+
+
+rule supports:
+    input:
+        f"{FEATURES}/{next(iter(STUDY.backbones))}/{{dataset}}.safetensors",
+    output:
+        f"{RESULTS}/supports/{{dataset}}.json",
+    log:
+        f"{RESULTS}/logs/{{dataset}}/supports.log",
+    conda:
+        ENVIRONMENT
+    params:
+        shots=",".join(STUDY.shots),
+        seeds=STUDY.seeds,
+        code=code_hash(SCRIPTS / "supports.py"),
+    message:
+        "data set {wildcards.dataset}: writing out the supports"
+    shell:
+        "python -m workflow.scripts.supports --dataset {wildcards.dataset} --features {input:q} --shots {params.shots}"
+        " --seeds {params.seeds} --out {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,94 @@
+"""Supports written out and read in: whoever wants the same images can have them.
+
+Two forms are read. Ours, one file for all shots and seeds:
+`{"dataset": …, "seeds": {"0": {"<class>": [image, …]}}}`; n shots are the first n of each list. And published ones, one
+file for each number of shots and seed, `shot_{shots}-seed_{seed}.json`:
+`{"train": [[image, label, "<class>"], …], "val": […]}`. An image is its file name in the index, or its row where the
+features came from elsewhere. `all` shots are all of train whatever a file says.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from methods.base import Labels
+from workflow.lib import files, supports
+from workflow.lib.errors import UserError, one_line
+from workflow.lib.features import Features
+
+Image = str | int
+
+
+def write(path: Path, dataset: str, features: Features, shots: Sequence[str], seeds: int) -> None:
+    """Write what each seed draws, in order, as far as the largest number of shots goes."""
+    most = str(max((int(number) for number in shots if number != supports.ALL), default=0))
+    images = _images(features)
+    labels, names = features.splits["train"].y, features.classnames
+    drawn: dict[str, dict[str, list[Image]]] = {}
+    for seed in range(seeds):
+        rows = supports.draw(labels, names, most, seed, allow_fewer=True)
+        drawn[str(seed)] = {name: [images[row] for row in rows if labels[row] == k] for k, name in enumerate(names)}
+    files.write_json(path, {"dataset": dataset, "seeds": drawn})
+
+
+def read(pattern: str, features: Features, shots: str, seed: int) -> Labels:
+    """Rows of the support in train. Raises UserError that names the file, and the class or image that is wrong."""
+    if shots == supports.ALL:
+        return supports.draw(features.splits["train"].y, features.classnames, shots, seed)
+    path = pattern.replace("{shots}", shots).replace("{seed}", str(seed))
+    content = _load(path)
+    chosen = _published(content, path, features) if "train" in content else _ours(content, path, seed)
+    return _rows(chosen, path, features, int(shots))
+
+
+def _load(path: str) -> Mapping[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no supports can be read from it: {one_line(error)}") from error
+    if not isinstance(content, dict) or not {"train", "seeds"} & content.keys():
+        raise UserError(f"{path}: not a file of supports; allowed: a mapping with `seeds` or `train`")
+    return content
+
+
+def _ours(content: Mapping[str, Any], path: str, seed: int) -> Mapping[str, Sequence[Image]]:
+    seeds = content["seeds"]
+    if not isinstance(seeds, dict) or str(seed) not in seeds or not isinstance(seeds[str(seed)], dict):
+        there = ", ".join(seeds) if isinstance(seeds, dict) else "none"
+        raise UserError(f"{path}: no supports of seed {seed}; it has {there}")
+    return seeds[str(seed)]
+
+
+def _published(content: Mapping[str, Any], path: str, features: Features) -> Mapping[str, Sequence[Image]]:
+    """Lists of [image, label, class name], sorted into classes by label."""
+    chosen: dict[str, list[Image]] = {name: [] for name in features.classnames}
+    for item in content["train"]:
+        try:
+            image, label = item[0], int(item[1])
+            chosen[features.classnames[label]].append(image)
+        except (TypeError, ValueError, IndexError, KeyError) as error:
+            raise UserError(f"{path}: train: found {str(item)[:60]}, allowed: [image, label, class name]") from error
+    return chosen
+
+
+def _rows(chosen: Mapping[str, Sequence[Image]], path: str, features: Features, shots: int) -> Labels:
+    images = {image: row for row, image in enumerate(_images(features))}
+    labels, rows = features.splits["train"].y, []
+    for k, name in enumerate(features.classnames):
+        listed = list(chosen.get(name, ()))[:shots]
+        if len(listed) < shots:
+            raise UserError(f"{path}: class '{name}' has {len(listed)} images, {shots} are asked for")
+        for image in listed:
+            if not isinstance(image, str | int) or image not in images or labels[images[image]] != k:
+                raise UserError(f"{path}: class '{name}': '{image}' is no image of it in train")
+            rows.append(images[image])
+    return np.array(rows, dtype=np.int64)
+
+
+def _images(features: Features) -> Sequence[Image]:
+    """The names of the train images, or their rows where there are none."""
+    named: Sequence[Image] | None = features.metadata.get("files", {}).get("train")
+    return named if named is not None else range(len(features.splits["train"].y))
