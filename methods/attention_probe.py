@@ -13,6 +13,7 @@ class AttentionProbe(TrainedMethod):
     """
 
     name = "attention_probe"
+    random_per_class = True
     params = {
         "ratio": Param(0.4, "share r of the attended text in the mixture", low=0, high=1),
         "pre_norm": Param(True, "BatchNorm of image and text before the attention (BN₁ and BN₂)"),

@@ -122,6 +122,7 @@ class Method:
     paper: ClassVar[str] = ""
     gpu: ClassVar[bool] = False  # whether its cells ask for a GPU
     learns: ClassVar[bool] = True  # False: uses no labelled image, so one cell serves all shots and seeds
+    random_per_class: ClassVar[bool] = False  # draws random numbers for each class, as nn.Linear(D, K) does
 
     def needs(self, params: Params) -> frozenset[str]:
         """What must be there with these parameters: image, text, views, spatial, text_encoder, model."""

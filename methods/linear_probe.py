@@ -11,6 +11,7 @@ class LinearProbe(TrainedMethod):
 
     name = "linear_probe"
     paper = "arXiv:2103.00020"
+    random_per_class = True
     params = {
         "batch_norm": Param(True, "BatchNorm before the linear layer"),
         **training(lr=1e-4, epochs=200),

@@ -1,0 +1,147 @@
+"""Every built-in method keeps the contract; for each property, a plugin that breaks it fails exactly that."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from methods import Candidate, Classifier, Method, Param, Params, Replica, Task
+from methods.check import PROPERTIES, ContractError, check, verdicts
+from methods.registry import load
+
+BUILT_IN = load().methods
+
+
+class Sound(Method):
+    """Cosine to the text moved towards the class means."""
+
+    name = "sound"
+    params = {"alpha": Param(1.0, "weight of the class means", low=0)}
+
+    def needs(self, params: Params) -> frozenset[str]:
+        return frozenset({"image", "text"})
+
+    def weights(self, task: Task, replica: Replica) -> Any:
+        support = task.supports[replica.seed]
+        means = support.one_hot(task.classes).T @ support.x / np.bincount(support.y, minlength=task.classes)[:, None]
+        return task.class_text() + replica.params["alpha"] * means
+
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
+        weights = self.weights(task, replica)
+        return lambda queries: task.logit_scale * queries @ weights.T
+
+
+class UnknownDefault(Sound):
+    params = {"alpha": Param(-1.0, "weight", low=0)}
+
+    def weights(self, task: Task, replica: Replica) -> Any:
+        return super().weights(task, Replica("-", {"alpha": 1.0}, replica.seed))
+
+
+class Transposed(Sound):
+    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        for candidate in super().fit(task, replicas):
+            yield Candidate(candidate.replicas, lambda queries, one=candidate: one.logits(queries)[0])
+
+
+class SkipsTheLast(Sound):
+    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        yield from list(super().fit(task, replicas))[: max(1, len(replicas) - 1)]
+
+
+class NotFinite(Sound):
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
+        classify = super().classifier(task, replica)
+        return lambda queries: np.where(np.arange(len(queries))[:, None] == 7, np.nan, classify(queries))
+
+
+class WritesIntoItsInputs(Sound):
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
+        weights = self.weights(task, replica)
+        task.supports[replica.seed].x[:] = np.round(task.supports[replica.seed].x, 6)
+        return lambda queries: task.logit_scale * queries @ weights.T
+
+
+class NotSeeded(Sound):
+    calls = 0
+
+    def weights(self, task: Task, replica: Replica) -> Any:
+        NotSeeded.calls += 1
+        return super().weights(task, replica) * (1 + 0.1 * (NotSeeded.calls % 7))
+
+
+class LooksAtItsCompany(Sound):
+    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        for candidate in super().fit(task, replicas):
+            yield Candidate(candidate.replicas, lambda queries, one=candidate: one.logits(queries) * len(replicas))
+
+
+class LooksAtTheOtherQueries(Sound):
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
+        classify = super().classifier(task, replica)
+        return lambda queries: classify(queries) - classify(queries).mean(0)
+
+
+class FavoursTheFirstClass(Sound):
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
+        classify = super().classifier(task, replica)
+        return lambda queries: classify(queries) + 3 * (np.arange(task.classes) == 0).astype(np.float32)
+
+
+class NeedsEqualClasses(Sound):
+    def weights(self, task: Task, replica: Replica) -> Any:
+        support = task.supports[replica.seed]
+        return support.x[np.argsort(support.y)].reshape(task.classes, -1, task.dim).mean(1)
+
+
+class Blind(Sound):
+    def weights(self, task: Task, replica: Replica) -> Any:
+        return -super().weights(task, replica)
+
+
+BROKEN = {
+    UnknownDefault: "parameters",
+    Transposed: "shapes",
+    NotFinite: "finite",
+    WritesIntoItsInputs: "inputs_untouched",
+    NotSeeded: "repeatable",
+    LooksAtItsCompany: "alone_as_in_company",
+    LooksAtTheOtherQueries: "one_query_at_a_time",
+    FavoursTheFirstClass: "classes_permuted",
+    NeedsEqualClasses: "sizes",
+    Blind: "better_than_chance",
+}
+# What can't be computed at all breaks more than one property: the first of them is the message.
+SEVERAL = {Transposed, NotFinite, NotSeeded}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in(name: str) -> None:
+    assert [one for one in verdicts(BUILT_IN[name].method) if one.failure] == []
+
+
+def test_the_sound_one_passes() -> None:
+    check(Sound)
+
+
+def test_every_property_has_a_plugin_that_breaks_it() -> None:
+    assert sorted(BROKEN.values()) == sorted(PROPERTIES)
+
+
+@pytest.mark.parametrize(("method", "name"), BROKEN.items(), ids=lambda value: getattr(value, "__name__", value))
+def test_broken(method: type[Method], name: str) -> None:
+    failed = [one for one in verdicts(method) if one.failure]
+    assert failed[0].name == name
+    assert failed[0].failure.startswith("expected ")
+    if method not in SEVERAL:
+        assert [one.name for one in failed] == [name]
+    with pytest.raises(ContractError, match=rf"{method.__name__}: {name} \("):
+        check(method)
+
+
+def test_a_replica_without_a_candidate() -> None:
+    with pytest.raises(
+        ContractError, match="expected a candidate for every replica, found none for variant '-', seed 1"
+    ):
+        check(SkipsTheLast)
