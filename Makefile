@@ -4,7 +4,7 @@ CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if 
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: run test check lint types nano bench lock format clean help
+.PHONY: run test check lint types docs nano bench lock format clean help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ format: $(READY) ## rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+docs: $(READY) ## docs/methods.md from the declarations
+	$(BIN)/python -m methods page > docs/methods.md
 
 nano: $(READY) ## train the embedded backbone anew: about an hour on 2 cores
 	$(BIN)/python -m workflow.scripts.train_nano --out workflow/assets/nano

@@ -1,4 +1,4 @@
-"""The methods at a glance: `python -m methods list | describe NAME | check NAME-OR-PATH | new NAME`."""
+"""The methods at a glance: `python -m methods list | describe NAME | check NAME-OR-PATH | new NAME | page`."""
 
 import argparse
 import inspect
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from methods import starter
+from methods import page, starter
 from methods.base import Method
 from methods.params import nearest, show
 from methods.registry import Entry, Registry, load
@@ -132,13 +132,20 @@ def new(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def show_page(arguments: argparse.Namespace) -> int:
+    """docs/methods.md, made from the declarations."""
+    print(page.markdown(load()))
+    return 0
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m methods", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="list | describe | check | new")
+    commands = parser.add_subparsers(required=True, metavar="list | describe | check | new | page")
     for function, name, argument in (
         (list_methods, "list", ""),
         (describe, "describe", "name of a method"),
         (check, "check", "name of a method, or path of a .py file"),
+        (show_page, "page", ""),
         (new, "new", "name of the method to write: a-z, 0-9, _"),
     ):
         command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
