@@ -24,9 +24,8 @@ def _section(name: str, entry: Entry) -> str:
     method = entry.method()
     needs = ", ".join(sorted(method.needs(entry.method.defaults({}))))
     facts = [f"Needs {needs}. Runs on {'a GPU or the CPU' if method.gpu else 'the CPU'}."]
-    facts += [f"Paper: [{method.paper}](https://arxiv.org/abs/{method.paper.removeprefix('arXiv:')})."] * bool(
-        method.paper
-    )
+    if method.paper:
+        facts.append(f"Paper: [{method.paper}](https://arxiv.org/abs/{method.paper.removeprefix('arXiv:')}).")
     lines = [f"\n## {name}\n", inspect.getdoc(entry.method) or "", "", " ".join(facts)]
     if method.params:
         lines += ["", "| parameter | default | allowed | meaning |", "|---|---|---|---|"]

@@ -150,11 +150,16 @@ def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], ra
     task, judge = bench.task(raw), bench.judge(raw)
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
     outcomes = {replica: Outcome([bench.cell.select]) for replica in replicas}
-    for candidate, seconds in _timed(method.fit(task, replicas)):
-        judge(candidate, outcomes)
-        for replica in candidate.replicas:
-            outcomes[replica].fit_seconds += seconds / len(candidate.replicas)
-            outcomes[replica].notes += [candidate.note] if candidate.note else []
+    try:
+        for candidate, seconds in _timed(method.fit(task, replicas)):
+            judge(candidate, outcomes)
+            for replica in candidate.replicas:
+                outcomes[replica].fit_seconds += seconds / len(candidate.replicas)
+                outcomes[replica].notes += [candidate.note] if candidate.note else []
+    except Exception as error:  # a plugin's: say where it was, as far as that can be told
+        waiting = next((replica for replica, outcome in outcomes.items() if not outcome.curve), None)
+        error.add_note(f"at {waiting}, the first without a result" if waiting else "after the last result")
+        raise
     _all_there(outcomes)
     for outcome in outcomes.values():
         outcome.notes += [short] if (short := bench.short()) else []

@@ -58,6 +58,8 @@ def _ring(plan: Plan, folder: Path, place: Place, rows: Sequence[Row]) -> Ring |
     dataset, backbone, shots = place
     hits: dict[Row, NDArray[np.bool_]] = {}
     for label in dict.fromkeys(label for label, _ in rows):
+        if not plan.path(folder, dataset, backbone, label, shots).exists():
+            continue  # a missing cell: the tables have said so
         path = plan.path(folder, dataset, backbone, label, shots, "predictions")
         hits |= {(label, variant): found for variant, found in read_hits(path).items() if (label, variant) in rows}
     there = [row for row in rows if row in hits]

@@ -1,6 +1,7 @@
 # On the machine where snakemake was called: it takes a second, and it prints the tables.
 localrules:
     tables,
+    partial_tables,
     figures,
 
 
@@ -22,6 +23,21 @@ rule tables:
         "rendering the tables"
     shell:
         "python -m workflow.scripts.tables --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+
+
+# What there is after `--keep-going`, and what is missing and why: snakemake --cores 1 partial_tables
+rule partial_tables:
+    log:
+        f"{RESULTS}/logs/partial_tables.log",
+    conda:
+        ENVIRONMENT
+    params:
+        plan=plan(),
+        folder=RESULTS,
+    message:
+        "rendering what there is"
+    shell:
+        "python -m workflow.scripts.tables --partial --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule figures:

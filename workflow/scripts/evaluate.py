@@ -29,7 +29,7 @@ def main() -> None:
         raise
     except Exception as error:  # a plugin is somebody else's code: its author needs the traceback and the place
         traceback.print_exc()
-        text = f"{type(error).__name__}: {errors.one_line(error)}"
+        text = errors.one_line(" ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]))
         raise errors.UserError(f"method '{cell.label}' ({entry.where}, {entry.file}) failed: {text}") from None
     records.check(record, arguments.metrics)
     _write(arguments, record, arrays)

@@ -15,14 +15,35 @@ def main() -> None:
     arguments = _arguments()
     plan = Plan(**json.loads(arguments.plan))
     results = gather(plan, arguments.folder)
-    if results.missing:
+    if results.missing and not arguments.partial:
         raise UserError(f"{results.missing[0]}: missing, and {len(results.missing) - 1} more: run the study first")
     made = render(results, arguments.folder)
-    write(results, made, arguments.folder / "tables")
+    into = arguments.folder / ("partial_tables" if arguments.partial else "tables")
+    write(results, made, into)
     for name, table in made.items():
         if name != "comparison":  # too wide for a terminal
             print(tables.plain(table))
-    print(f"{trainings(results)}\nThe tables lie in {arguments.folder / 'tables'}/, every number in results.csv there.")
+    print(f"{trainings(results)}\nThe tables lie in {into}/, every number in results.csv there.")
+    if arguments.partial:
+        print(_report_missing(results, arguments.folder, into))
+    else:
+        files.write_json(arguments.folder / "study.json", asdict(plan))
+
+
+def _report_missing(results: Results, folder: Path, into: Path) -> str:
+    """Write and return which cells are missing, each with the last line of its log: why."""
+    lines = [f"{path}: {_why(path, folder)}" for path in results.missing]
+    files.write_text(into / "missing.txt", "".join(f"{line}\n" for line in lines))
+    return "\n".join([f"{len(lines)} cells are missing, listed in {into / 'missing.txt'}:", *lines])
+
+
+def _why(path: Path, folder: Path) -> str:
+    log = folder / "logs" / path.relative_to(folder / "metrics").with_suffix(".log")
+    if not log.is_file():
+        return "not started"
+    text = log.read_text(encoding="utf-8", errors="replace").strip()
+    last = text.rsplit("\n", 1)[-1]
+    return last if last.startswith("error: ") else f"not finished, see {log}"
 
 
 def render(results: Results, folder: Path) -> dict[str, tables.Table]:
@@ -43,13 +64,13 @@ def write(results: Results, made: Mapping[str, tables.Table], folder: Path) -> N
         for suffix, render in tables.FORMATS.items():
             files.write_text(folder / f"{name}.{suffix}", render(table))
     files.write_text(folder / "results.csv", tidy(results))
-    files.write_json(folder.parent / "study.json", asdict(results.plan))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", required=True, help="the study's grid and protocol as JSON")
     parser.add_argument("--folder", required=True, type=Path, help="results/<study>")
+    parser.add_argument("--partial", action="store_true", help="tables of what there is, and what is missing and why")
     return parser.parse_args()
 
 
