@@ -35,16 +35,17 @@ def main() -> None:
     """Time both cases and print images per second and ratios."""
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
-        vit = random_model("ViT-B-32")
-        report("ViT-B-32 (random weights), JPEG 1024 x 768", vit, draw_photographs(Path(folder), 64), arguments)
+        title = f"{arguments.model} (random weights), JPEG 1024 x 768"
+        report(title, random_model(arguments.model), draw_photographs(Path(folder), 64), arguments)
         if (NANO / "model.safetensors").is_file():
             nano = backbones.load({"model": f"{NANO}/model.json", "weights": f"{NANO}/model.safetensors"}, "cpu")
-            report("nano, planes, PNG 64 x 64", nano, draw_planes(Path(folder), 2000), arguments)
+            report("nano, planes, BMP 64 x 64", nano, draw_planes(Path(folder), 2000), arguments)
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=__doc__)
+    parser.add_argument("--model", default="ViT-B-32", help="open_clip name of the large model (default: ViT-B-32)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--batch-size", type=int, default=extraction.DEFAULT_BATCH_SIZE["cpu"])
     parser.add_argument("--rounds", type=int, default=5)
@@ -54,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
 def random_model(name: str) -> Backbone:
     """An open_clip model as it is before any training: as fast as with its weights."""
     torch.manual_seed(0)
-    return backbones.wrap(open_clip.create_model(name), name, "random", "fp32", torch.device("cpu"))
+    return backbones.wrap(open_clip.create_model(name), None, "random", "fp32", torch.device("cpu"))
 
 
 def draw_photographs(folder: Path, count: int) -> list[Path]:
@@ -70,10 +71,9 @@ def draw_photographs(folder: Path, count: int) -> list[Path]:
 
 def draw_planes(folder: Path, count: int) -> list[Path]:
     """Pictures of the `planes` data set, stored as its source stores them."""
-    paths = [folder / f"{number}.png" for number in range(count)]
+    paths = [folder / f"{number}.bmp" for number in range(count)]
     for number, path in enumerate(paths):
-        image = planes.image(number % len(planes.VARIANTS), "train", number // len(planes.VARIANTS))
-        image.save(path, compress_level=0)
+        planes.image(number % len(planes.VARIANTS), "train", number // len(planes.VARIANTS)).save(path)
     return paths
 
 

@@ -202,6 +202,15 @@ def test_without_a_network_a_model_from_a_hub_is_named_too(monkeypatch):
     assert "local-dir:FOLDER" in text
 
 
+def test_a_tokenizer_that_needs_a_package_is_named_before_anything_is_fetched(monkeypatch):
+    def missing(*_, **__):
+        raise ModuleNotFoundError("No module named 'transformers'")
+
+    monkeypatch.setattr(factory, "HFTokenizer", missing)
+    text = error_of({"model": "ViT-B-16-SigLIP", "pretrained": "webli"})
+    assert text == "model: the tokenizer of ViT-B-16-SigLIP can't be had: No module named 'transformers'"
+
+
 def write(path, content):
     path.write_bytes(content)
     return str(path)

@@ -130,22 +130,23 @@ def load(spec: Mapping[str, Any], device: str | torch.device = "auto", precision
     place = choose_device(device) if isinstance(device, str) else device
     precision = precision or spec.get("precision", "fp32")
     name = weights.resolve_model(spec["model"])
+    tokenizer = weights.tokenizer(name)  # before gigabytes are fetched for a model that could read no text
     found = weights.find(name, spec)
     model = weights.build(name, found, precision, place)
-    return wrap(model, name, weights.fingerprint(model, found), precision, place)
+    return wrap(model, tokenizer, weights.fingerprint(model, found), precision, place)
 
 
-def wrap(model: Any, name: str, fingerprint: str, precision: str, device: torch.device) -> Backbone:
-    """The open_clip model called `name`, made in `precision` on `device`, with all that belongs to it."""
+def wrap(model: Any, tokenizer: Any, fingerprint: str, precision: str, device: torch.device) -> Backbone:
+    """An open_clip model, made in `precision` on `device`, with all that belongs to it."""
     import torch
-    from open_clip import get_input_dtype, get_tokenizer
+    from open_clip import get_input_dtype
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     config = model.visual.preprocess_cfg
     return Backbone(
         model=model.eval().requires_grad_(False),
         preprocess=image_transform_v2(PreprocessCfg(**config), is_train=False),
-        tokenizer=get_tokenizer(name),
+        tokenizer=tokenizer,
         fingerprint=fingerprint,
         preprocessing=json.dumps(config, sort_keys=True),
         logit_scale=float(model.logit_scale.detach().float().exp()),

@@ -117,22 +117,25 @@ def extract_splits(backbone: Backbone, index: Index, batch_size: int, threads: i
     return {name: Split(*part) for name, part in zip(index.splits, parts, strict=True)}
 
 
-def embed_images(backbone: Backbone, paths: Sequence[Path], batch_size: int, threads: int) -> NDArray[np.float32]:
+def embed_images(
+    backbone: Backbone, paths: Sequence[Path], batch_size: int, threads: int, decode_ahead: bool | None = None
+) -> NDArray[np.float32]:
     """Pooled embeddings `(N, D)`, not normalised, of the images in `paths`, with a progress line.
 
-    On a GPU, `threads` threads decode ahead of the forward pass. On a CPU both want the same cores, and a forward
-    pass spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads takes whole
-    batches from file to embedding, on one core.
+    On a GPU `threads` threads decode ahead of the forward pass (`decode_ahead`). On a CPU both want the same cores, and
+    a forward pass spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads
+    takes whole batches from file to embedding, on one core.
     """
     preprocess, encoder = Preprocess(backbone.preprocess), Encoder(backbone.encode_images, batch_size)
 
     def encode(images: torch.Tensor) -> torch.Tensor:
         return encoder(preprocess.finish(images.to(backbone.device)))
 
-    if backbone.device.type == "cpu":
-        results = _in_order(lambda batch: encode(preprocess.load(batch)), _batches(paths, batch_size), threads)
+    batches = _batches(paths, batch_size)
+    if backbone.device.type != "cpu" if decode_ahead is None else decode_ahead:
+        results: Iterator[torch.Tensor] = map(encode, _in_order(preprocess.load, batches, threads))
     else:
-        results = map(encode, _in_order(preprocess.load, _batches(paths, batch_size), threads))
+        results = _in_order(lambda batch: encode(preprocess.load(batch)), batches, threads)
     with bar(len(paths), "images") as progress, _one_core_a_thread(backbone.device):
         return _gather(results, progress.update)
 

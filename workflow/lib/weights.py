@@ -34,11 +34,12 @@ class Found:
 
 
 def resolve_model(model: str) -> str:
-    """The name under which open_clip knows `model`. A config file is registered by its stem.
+    """The name under which open_clip knows `model`. A config file is registered by its stem, a hub's is fetched.
 
-    Raises `UserError` where there is no such model, file or folder.
+    Raises `UserError` where there is no such model, file, folder or connection.
     """
     if model.startswith("hf-hub:"):
+        _from_hub(model.removeprefix("hf-hub:"), "open_clip_config.json")
         return model
     if model.startswith("local-dir:"):
         if not (config := Path(model.removeprefix("local-dir:")) / "open_clip_config.json").is_file():
@@ -68,6 +69,14 @@ def _register(config: Path) -> str:
     return config.stem
 
 
+def tokenizer(name: str) -> Any:
+    """The model's tokenizer. Raises `UserError` where it needs a package or a download that can't be had."""
+    try:
+        return open_clip.get_tokenizer(name)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"model: the tokenizer of {name} can't be had: {_shortened(error)}") from error
+
+
 def find(name: str, spec: Mapping[str, Any]) -> Found:
     """The weights that `spec` names for the model, downloaded where they are named by a tag or a hub.
 
@@ -80,7 +89,7 @@ def find(name: str, spec: Mapping[str, Any]) -> Found:
             raise UserError(f"weights: no file {path}")
         return Found(path.absolute(), preprocess)
     if name.startswith("hf-hub:"):
-        return Found(_from_hub(name.removeprefix("hf-hub:")))
+        return Found(_from_hub(name.removeprefix("hf-hub:"), None))
     if name.startswith("local-dir:"):
         return Found(None)
     return Found(_download(name, spec["pretrained"]), preprocess)
@@ -113,11 +122,11 @@ def _download(name: str, tag: str) -> Path:
         ) from error
 
 
-def _from_hub(repository: str) -> Path:
-    log.info("fetching %s from the hub, unless it is in the cache", repository)
+def _from_hub(repository: str, filename: str | None) -> Path:
+    """A file of a hub's repository; the weights where no name is given."""
+    log.info("fetching %s of %s from the hub, unless it is in the cache", filename or "the weights", repository)
     try:
-        download_pretrained_from_hf(repository, filename="open_clip_config.json")
-        return Path(download_pretrained_from_hf(repository))
+        return Path(download_pretrained_from_hf(repository, filename=filename))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"model: could not download hf-hub:{repository} ({_root_cause(error)}); fetch its open_clip_config.json "

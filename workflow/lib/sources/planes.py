@@ -14,7 +14,7 @@ from workflow.lib.sources.base import Source
 
 
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
-    """Draw every image as `<split>/<variant>_<number>.png` under `root`, with at most `threads` processes."""
+    """Draw every image as `<split>/<variant>_<number>.bmp` under `root`, with at most `threads` processes."""
     from workflow.lib.planes import IMAGES_PER_CLASS, VARIANTS  # needs Pillow, which the Snakefile does not
 
     for split in SPLITS:
@@ -46,14 +46,14 @@ def _draw_variant(root: Path, variant: int) -> int:
 
     for split in SPLITS:
         for number in range(IMAGES_PER_CLASS):
-            # Not atomic one by one: an image counts only once the index, written last, lists it. The grain in these
-            # pictures hardly compresses, and packed ones take twice as long to read and to write.
-            image(variant, split, number).save(root / _file(split, variant, number), compress_level=0)
+            # Not atomic one by one: an image counts only once the index, written last, lists it.
+            image(variant, split, number).save(root / _file(split, variant, number))
     return len(SPLITS) * IMAGES_PER_CLASS
 
 
 def _file(split: str, variant: int, number: int) -> str:
-    return f"{split}/{variant:03d}_{number:02d}.png"
+    # The grain in these pictures hardly compresses: a PNG saves a third of the space for eight times the time to read.
+    return f"{split}/{variant:03d}_{number:02d}.bmp"
 
 
 SOURCE = Source(
