@@ -1,6 +1,7 @@
 """Where a mistake is in a study file, and how it is put into words."""
 
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -113,28 +114,25 @@ def test_every_rule_of_the_schema_can_be_put_into_words() -> None:
     """A rule without words would end in a traceback in the one moment where it is needed."""
     schema = yaml.safe_load(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
-    silent = {"$schema", "$ref", "$defs", "properties", "items", "propertyNames", "const"}
-    for keyword, value in _rules(schema):
+    silent = {"$schema", "$ref", "$defs", "properties", "items", "propertyNames", "const", "description"}
+    wrong = {"additionalProperties": {"z": 1}, "required": {}}
+    for keyword, value, rule in _rules(schema):
         if keyword in silent or (keyword == "additionalProperties" and isinstance(value, dict)):
             continue
         problem = jsonschema.ValidationError(
-            "", validator=keyword, validator_value=value, instance={"x": 1}, schema={"properties": {"x": 1, "y": 2}}
+            "", validator=keyword, validator_value=value, instance=wrong.get(keyword, 1), schema=rule
         )
-        if keyword == "additionalProperties":
-            problem.instance = {"z": 1}
-        if keyword == "required":
-            problem.instance = {}
         _, message = shape.explain(problem)
         assert message.startswith(("found", "no such key", "the key")), keyword
 
 
-def _rules(schema: object) -> list[tuple[str, object]]:
-    """All keywords of a schema with their values, at every depth."""
+def _rules(schema: object) -> list[tuple[str, Any, dict[str, Any]]]:
+    """All keywords of a schema at every depth, with their values and the mapping that they stand in."""
     if not isinstance(schema, dict):
         return []
     found = []
     for keyword, value in schema.items():
-        found.append((keyword, value))
+        found.append((keyword, value, schema))
         below = value.values() if keyword in ("properties", "$defs") else [value]
         for child in below:
             found += _rules(child)

@@ -165,7 +165,7 @@ def test_the_studies_of_this_repository_are_right(path: Path, monkeypatch: pytes
 DATASETS, METHODS = BASE.index("datasets:"), BASE.index("methods:")
 ALL_DATASETS = BASE[DATASETS : BASE.index("backbones:")]
 ALL_METHODS = BASE[METHODS : BASE.index("folders:")]
-KEYS = "study, datasets, backbones, shots, seeds, protocol, plugins, methods, folders"
+KEYS = ", ".join(yaml.safe_load(study.SCHEMA.read_text())["properties"])
 SHOTS = "a whole number from 1 up, or 'all'"
 NAME = "a name of a-z, 0-9 and _"
 TEMPLATE = "a text with one {}, where the class name goes"
@@ -181,7 +181,7 @@ WRONG = [
         "a key of protocol",
         "  select: last",
         "  selection: last",
-        "15: protocol.selection: no such key; allowed: report, select; did you mean 'select'?",
+        "15: protocol.selection: no such key; allowed: report, select, peeking_gap; did you mean 'select'?",
     ),
     (
         "a key of folders",
@@ -352,7 +352,28 @@ WRONG = [
         "a regime",
         "select: last",
         "select: best",
-        "15: protocol.select: found 'best', allowed: one of 'last', 'val_fewshot', 'val_full', 'report'",
+        "15: protocol.select: found 'best', allowed: one of 'last', 'val_fewshot', 'val_full', 'report', "
+        "or a list of these",
+    ),
+    (
+        "a regime that is nearly one",
+        "select: last",
+        "select: val_ful",
+        "15: protocol.select: found 'val_ful', allowed: one of 'last', 'val_fewshot', 'val_full', 'report', "
+        "or a list of these; did you mean 'val_full'?",
+    ),
+    (
+        "a regime twice",
+        "select: last",
+        "select: [last, last]",
+        "15: protocol.select: found ['last', 'last'], allowed: one of 'last', 'val_fewshot', 'val_full', 'report', "
+        "or a list of these",
+    ),
+    (
+        "one regime of several that chooses on the reported split",
+        "test\n  select: last",
+        "val\n  select: [last, val_full]",
+        "15: protocol.select[1]: 'val_full' would choose on the split that is reported; allowed with val: last, report",
     ),
     (
         "choosing on the reported split",
@@ -429,6 +450,12 @@ WRONG = [
         "method: linear_probe",
         "method: linear_prob",
         "22: methods.bn.method: no method 'linear_prob'; there are METHODS; did you mean 'linear_probe'?",
+    ),
+    (
+        "a list for a method",
+        "method: linear_probe",
+        "method: [a]",
+        "22: methods.bn.method: no method ['a']; there are METHODS",
     ),
     (
         "a number for a method",

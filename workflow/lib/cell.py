@@ -32,10 +32,21 @@ class Cell:
     variants: Sequence[Mapping[str, Any]]  # {"variant": name, "params": {...}}
     supports: str = ""  # where supports are read from, if not drawn
     allow_fewer: bool = False
+    also: Sequence[str] = ()  # further regimes, whose choices are recorded beside the first one's
+
+    @property
+    def regimes(self) -> list[str]:
+        """Every regime, the one that the tables are about first."""
+        return [self.select, *self.also]
+
+    @property
+    def looks_at_val(self) -> bool:
+        """Whether a regime chooses on val."""
+        return any(regime.startswith("val_") for regime in self.regimes)
 
     def splits(self) -> list[str]:
         """The splits that the cell reads."""
-        chosen = ["val"] if self.select.startswith("val_") else []
+        chosen = ["val"] if self.looks_at_val else []
         return list(dict.fromkeys(["train", *chosen, self.report]))
 
 
@@ -58,7 +69,7 @@ class Bench:
         self.device, self.threads, self.log = device, threads, log
         self.labels = features.splits[cell.report].y
         self.rows = {seed: self._draw(seed) for seed in range(cell.seeds)}
-        few = cell.select == "val_fewshot"
+        few = "val_fewshot" in cell.regimes
         self._few = {seed: self._draw_val(seed) for seed in range(cell.seeds)} if few else {}
 
     def _draw(self, seed: int) -> Labels:
@@ -89,7 +100,7 @@ class Bench:
             shots=self.cell.shots,
             text=self.features.class_text(),
             logit_scale=self.features.logit_scale,
-            choosing=self.cell.select != "last",
+            choosing=self.cell.regimes != ["last"],
             device=self.device,
             threads=self.threads,
             log=self.log,
@@ -97,9 +108,9 @@ class Bench:
 
     def judge(self, raw: bool) -> Judge:
         """The evaluator's side: the reported split, and `val` where the protocol looks at it."""
-        val = self._queries("val", raw) if self.cell.select.startswith("val_") else None
+        val = self._queries("val", raw) if self.cell.looks_at_val else None
         classes = len(self.features.classnames)
-        return Judge([self.cell.select], classes, self._queries(self.cell.report, raw), val, self._few)
+        return Judge(self.cell.regimes, classes, self._queries(self.cell.report, raw), val, self._few)
 
     def _queries(self, split: str, raw: bool) -> Queries:
         part = self.features.splits[split]
@@ -149,17 +160,12 @@ def _refused(method: Method, variant: Mapping[str, Any], there: set[str]) -> Res
 def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], raw: bool) -> list[Result]:
     task, judge = bench.task(raw), bench.judge(raw)
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
-    outcomes = {replica: Outcome([bench.cell.select]) for replica in replicas}
-    try:
-        for candidate, seconds in _timed(method.fit(task, replicas)):
-            judge(candidate, outcomes)
-            for replica in candidate.replicas:
-                outcomes[replica].fit_seconds += seconds / len(candidate.replicas)
-                outcomes[replica].notes += [candidate.note] if candidate.note else []
-    except Exception as error:  # a plugin's: say where it was, as far as that can be told
-        waiting = next((replica for replica, outcome in outcomes.items() if not outcome.curve), None)
-        error.add_note(f"at {waiting}, the first without a result" if waiting else "after the last result")
-        raise
+    outcomes = {replica: Outcome(bench.cell.regimes) for replica in replicas}
+    for candidate, seconds in _timed(_located(method.fit(task, replicas), outcomes)):
+        judge(candidate, outcomes)
+        for replica in candidate.replicas:
+            outcomes[replica].fit_seconds += seconds / len(candidate.replicas)
+            outcomes[replica].notes += [candidate.note] if candidate.note else []
     _all_there(outcomes)
     for outcome in outcomes.values():
         outcome.notes += [short] if (short := bench.short()) else []
@@ -172,6 +178,16 @@ def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], ra
         )
         for variant in variants
     ]
+
+
+def _located(candidates: Iterator[Candidate], outcomes: Mapping[Replica, Outcome]) -> Iterator[Candidate]:
+    """The candidates; an error between two of them notes where it was, as far as that can be told."""
+    try:
+        yield from candidates
+    except Exception as error:
+        waiting = next((replica for replica, outcome in outcomes.items() if not outcome.curve), None)
+        error.add_note(f"at {waiting}, the first without a result" if waiting else "after the last result")
+        raise
 
 
 def _timed(candidates: Iterator[Candidate]) -> Iterator[tuple[Candidate, float]]:
@@ -188,9 +204,9 @@ def _all_there(outcomes: Mapping[Replica, Outcome]) -> None:
             raise ValueError(f"{replica}: fit yielded no candidate")
 
 
-def metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
-    """The metrics of one seed of one variant, under the names of results.csv."""
-    scores = scoring.metrics(outcome.choices[bench.cell.select].final(), bench.labels)
+def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float]:
+    """The metrics of one seed of one variant under a regime, the first if none is named: those of results.csv."""
+    scores = scoring.metrics(outcome.choices[regime or bench.cell.select].final(), bench.labels)
     if len(outcome.curve) > 1:
         scores |= {"accuracy_last": outcome.curve[-1], "accuracy_peek": max(outcome.curve)}
     return scores | {"fit_seconds": outcome.fit_seconds}

@@ -90,7 +90,11 @@ class Judge:
 
     def _logits(self, candidate: Candidate, queries: Queries) -> Array:
         """Logits `(R, M, K)`, checked: a plugin's wrong shape or NaN is an error that names the replica."""
-        logits = candidate.logits(queries.x)
+        try:
+            logits = candidate.logits(queries.x)
+        except Exception as error:
+            error.add_note(f"at {candidate.replicas[0]}, classifying")
+            raise
         expected = (len(candidate.replicas), len(queries.y), self._classes)
         found = tuple(getattr(logits, "shape", ()))
         if found != expected:

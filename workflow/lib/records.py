@@ -16,12 +16,14 @@ import yaml
 
 from workflow.lib.cell import Bench, Result, metrics
 from workflow.lib.errors import UserError, one_line
+from workflow.lib.protocol import Outcome
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "metrics.schema.yaml"
 FORMAT = 1
 LIBRARIES = {"numpy": "numpy", "torch": "torch", "sklearn": "scikit-learn", "scipy": "scipy"}
 
 Record = Mapping[str, Any]
+_PEAK_UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of the system's account, in parts of a MB
 
 
 def record(bench: Bench, results: Sequence[Result], seconds: Mapping[str, float], origin: Record) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def record(bench: Bench, results: Sequence[Result], seconds: Mapping[str, float]
         "method": cell.label,
         "plugin": cell.method,
         "shots": cell.shots,
-        "protocol": {"report": cell.report, "select": cell.select},
+        "protocol": {"report": cell.report, "select": cell.select, "also": list(cell.also)},
         "classes": len(bench.features.classnames),
         "queries": len(bench.labels),
         "support": len(bench.rows[0]),
@@ -55,14 +57,19 @@ def _variant(bench: Bench, result: Result) -> dict[str, Any]:
         "seeds": [
             {
                 "seed": seed,
-                "metrics": metrics(bench, outcome),
-                "point": dict(outcome.choices[bench.cell.select].point),
+                **_choice(bench, outcome, bench.cell.select),
+                "also": {regime: _choice(bench, outcome, regime) for regime in bench.cell.also},
                 "curve": outcome.curve if len(outcome.curve) > 1 else [],
                 "notes": sorted(set(outcome.notes)),
             }
             for seed, outcome in result.outcomes.items()
         ],
     }
+
+
+def _choice(bench: Bench, outcome: Outcome, regime: str) -> dict[str, Any]:
+    """What a regime has chosen, and how it did."""
+    return {"metrics": metrics(bench, outcome, regime), "point": dict(outcome.choices[regime].point)}
 
 
 def provenance(device: str, threads: int, features: str, sha256: str, code: str) -> dict[str, Any]:
@@ -78,7 +85,7 @@ def provenance(device: str, threads: int, features: str, sha256: str, code: str)
         "features": features,
         "features_sha256": sha256,
         "code": code,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNIT, 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1) if gpu and torch else 0.0,
     }
 
@@ -112,11 +119,16 @@ def check(value: Any, where: str) -> None:
 def read(path: str | Path) -> dict[str, Any]:
     """Read and check a record. Raises UserError that names the file."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({one_line(error)}); delete it, and the next run makes it anew") from error
     check(value, str(path))
     return value
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity, which Python reads in JSON and no schema forbids."""
+    raise ValueError(f"{constant} is no number")
 
 
 @cache

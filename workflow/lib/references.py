@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.params import show
+from methods.params import plain
 from workflow.lib.errors import UserError
 from workflow.lib.results import Results
 from workflow.lib.tables import Number, Table, caption, percent, shots_heading
@@ -85,6 +85,6 @@ def _ours(results: Results, dataset: str, backbone: str, one: Published, shots: 
             label, shots
         ):
             for variant in record["variants"]:
-                if all(show(variant["params"].get(key)).strip("'") == value for key, value in one.settings.items()):
+                if all(plain(variant["params"].get(key)) == value for key, value in one.settings.items()):
                     return percent([seed["metrics"]["accuracy"] for seed in variant["seeds"]])
     return None

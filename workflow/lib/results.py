@@ -29,6 +29,8 @@ class Plan:
     seeds: int
     report: str
     select: str
+    also: Sequence[str]  # further regimes
+    peeking_gap: bool  # whether tables have a column of it
     references: Mapping[str, str]  # <dataset>.<backbone> -> file of published numbers
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
 
@@ -67,10 +69,19 @@ class Results:
     records: dict[tuple[str, str, str, str], Record] = field(default_factory=dict)
     missing: list[Path] = field(default_factory=list)
 
-    def accuracies(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Sequence[float]:
-        """The accuracy of every seed, empty where the row has none here."""
-        variant = self._variant(dataset, backbone, row, shots)
-        return [seed["metrics"]["accuracy"] for seed in variant["seeds"]] if variant else []
+    def accuracies(
+        self, dataset: str, backbone: str, row: tuple[str, str], shots: str, regime: str = ""
+    ) -> Sequence[float]:
+        """The accuracy of every seed under a regime, the study's first if none is named; empty where there is none."""
+        variant = self._variant(dataset, backbone, row, shots) or {"seeds": []}
+        choices = [seed["also"][regime] if regime in self.plan.also else seed for seed in variant["seeds"]]
+        return [choice["metrics"]["accuracy"] for choice in choices]
+
+    def peeking_gaps(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Sequence[float]:
+        """Best accuracy over the candidates minus the default's, of every seed; empty where there is no curve."""
+        variant = self._variant(dataset, backbone, row, shots) or {"seeds": []}
+        found = [seed["metrics"] for seed in variant["seeds"]]
+        return [one["accuracy_peek"] - one["accuracy_last"] for one in found if "accuracy_peek" in one]
 
     def remarks(self, dataset: str, backbone: str, row: tuple[str, str]) -> list[str]:
         """What a reader of the row must know: why it is n/a, and the notes of its fits, with how many."""
@@ -119,17 +130,17 @@ def _lines(results: Results) -> Iterator[tuple[Any, ...]]:
     for (dataset, backbone, label, shots), record in results.records.items():
         for variant in record["variants"]:
             for seed in variant["seeds"]:
-                for metric, value in sorted(seed["metrics"].items()):
-                    yield (
-                        dataset,
-                        backbone,
-                        label,
-                        variant["variant"],
-                        shots,
-                        seed["seed"],
-                        metric,
-                        repr(value),
-                    )
+                for metric, value in _metrics(seed):
+                    yield dataset, backbone, label, variant["variant"], shots, seed["seed"], metric, repr(value)
+
+
+def _metrics(seed: Record) -> Iterator[tuple[str, float]]:
+    """The metrics under the study's first regime, and those that differ by regime as `accuracy@val_full`."""
+    yield from sorted(seed["metrics"].items())
+    for regime, choice in seed.get("also", {}).items():
+        for metric, value in sorted(choice["metrics"].items()):
+            if metric not in ("accuracy_last", "accuracy_peek", "fit_seconds"):
+                yield f"{metric}@{regime}", value
 
 
 def mean_ranks(results: Results) -> dict[tuple[str, str], float]:

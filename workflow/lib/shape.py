@@ -64,10 +64,17 @@ def _allowed(problem: jsonschema.ValidationError) -> str:
         "minItems": lambda: "a list with something in it",
         "minProperties": lambda: "at least one entry",
         "uniqueItems": lambda: "a list in which nothing stands twice",
-        "anyOf": lambda: "a whole number from 1 up, or 'all'",
+        "anyOf": lambda: _one_of_several(problem),
         "pattern": lambda: PATTERNS[value],
     }
     return words[str(problem.validator)]()
+
+
+def _one_of_several(problem: jsonschema.ValidationError) -> str:
+    """What the schema says of its alternatives in words, and the nearest of their names."""
+    schema: Any = problem.schema
+    lists: list[Any] = [inner.validator_value for inner in problem.context or [] if inner.validator == "enum"]
+    return str(schema["description"]) + nearest(problem.instance, [name for names in lists for name in names])
 
 
 PATTERNS = {

@@ -46,8 +46,10 @@ class Study:
     shots: Sequence[str]
     seeds: int
     report: str
-    select: str
+    select: str  # the regime that the tables are about
     methods: Mapping[str, MethodSpec]
+    also: Sequence[str] = ()  # further regimes, shown beside it
+    peeking_gap: bool = False  # whether the tables have a column of it
     plugins: Sequence[str] = ()
     references: Mapping[str, str] = field(default_factory=dict)  # <dataset>.<backbone> -> file of published numbers
     folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
@@ -85,10 +87,8 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
 
 
 def _study(config: Mapping[str, Any]) -> Study:
-    protocol = {"report": "test", "select": "last"} | dict(config.get("protocol") or {})
-    if protocol["report"] == "val" and protocol["select"].startswith("val_"):
-        message = f"'{protocol['select']}' would choose on the split that is reported; allowed with val: last, report"
-        raise LocatedError(["protocol", "select"], message)
+    protocol = {"report": "test", "select": "last", "peeking_gap": False} | dict(config.get("protocol") or {})
+    regimes = _regimes(protocol)
     paths = list(config.get("plugins") or [])
     sets = {name: _dataset(name, entry) for name, entry in config["datasets"].items()}
     models = {name: _backbone(name, entry) for name, entry in config["backbones"].items()}
@@ -100,12 +100,25 @@ def _study(config: Mapping[str, Any]) -> Study:
         shots=[str(shots) for shots in config["shots"]],
         seeds=config.get("seeds", 3),
         report=protocol["report"],
-        select=protocol["select"],
+        select=regimes[0],
+        also=regimes[1:],
+        peeking_gap=protocol["peeking_gap"],
         methods=_methods(config["methods"], paths),
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models),
         folders=FOLDERS | dict(config.get("folders") or {}),
     )
+
+
+def _regimes(protocol: Mapping[str, Any]) -> list[str]:
+    """The regimes of `select`, one or a list; none of them may choose on val where val is reported."""
+    several = isinstance(protocol["select"], list)
+    regimes = protocol["select"] if several else [protocol["select"]]
+    for i, regime in enumerate(regimes):
+        if protocol["report"] == "val" and regime.startswith("val_"):
+            message = f"'{regime}' would choose on the split that is reported; allowed with val: last, report"
+            raise LocatedError(["protocol", "select", *([i] if several else [])], message)
+    return list(regimes)
 
 
 def _references(files: Mapping[str, str], sets: Collection[str], models: Collection[str]) -> dict[str, str]:

@@ -50,5 +50,6 @@ def _enough(rows: Sequence[NDArray[np.int64]], classnames: Sequence[str], shots:
     for row, name in zip(rows, classnames, strict=True):
         if len(row) < shots:
             raise UserError(
-                f"class '{name}' has {len(row)} images in {split}, {shots} are asked for: lower `shots`, or set `allow_fewer: true`"
+                f"class '{name}' has {len(row)} images in {split}, {shots} are asked for: "
+                "lower `shots`, or set `allow_fewer: true`"
             )

@@ -59,13 +59,61 @@ def name(row: tuple[str, str]) -> str:
 
 
 def dataset_table(results: Results, dataset: str, backbone: str) -> Table:
-    """Methods by shots for one data set under one backbone."""
+    """Methods by shots for one data set under one backbone; on request a column of the mean peeking gap."""
     plan = results.plan
     table = Table(f"{dataset}, {backbone}", [shots_heading(shots) for shots in plan.shots], caption=caption(plan))
     for row in plan.rows():
-        cells = [percent(results.accuracies(dataset, backbone, row, shots)) for shots in plan.shots]
+        cells: list[Cell] = [percent(results.accuracies(dataset, backbone, row, shots)) for shots in plan.shots]
+        if plan.peeking_gap:
+            cells.append(_mean_gap(results, [(dataset, backbone)], row))
         table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
+    if plan.peeking_gap:
+        table.columns = [*table.columns, "peeking gap"]
+        table.caption = [*table.caption, PEEKING]
     return table
+
+
+def regimes_table(results: Results, dataset: str, backbone: str) -> Table:
+    """Methods by shots, every regime of the study side by side."""
+    plan = results.plan
+    regimes = [plan.select, *plan.also]
+    columns = [f"{shots_heading(shots)}, {regime}" for shots in plan.shots for regime in regimes]
+    table = Table(f"{dataset}, {backbone}: by regime", columns)
+    for row in plan.rows():
+        cells = [
+            percent(results.accuracies(dataset, backbone, row, s, regime)) for s in plan.shots for regime in regimes
+        ]
+        table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
+    table.caption = [caption(plan)[0], *(f"{regime}: {REGIMES[regime]}." for regime in regimes)]
+    return table
+
+
+PEEKING = (
+    "Peeking gap: the best accuracy over epochs or grid points on the reported split itself, minus that of the last "
+    "epoch or the default, in points: what choosing on the reported split adds."
+)
+
+
+def peeking_table(results: Results) -> Table:
+    """The peeking gap by shots, averaged over data sets and backbones, of the rows that have a curve."""
+    plan = results.plan
+    columns = [*(shots_heading(shots) for shots in plan.shots), "mean"]
+    table = Table(f"{plan.study}: peeking gap", columns, caption=[PEEKING])
+    pairs = [(dataset, backbone) for dataset in plan.datasets for backbone in plan.backbones]
+    for row in plan.rows():
+        cells = [_mean_gap(results, pairs, row, [shots]) for shots in plan.shots]
+        if any(cells):
+            table.rows.append((name(row), [*cells, _mean_gap(results, pairs, row)], []))
+    return table
+
+
+def _mean_gap(
+    results: Results, pairs: Sequence[tuple[str, str]], row: Row, shots: Sequence[str] | None = None
+) -> str | None:
+    """The mean gap in points as a text: it isn't ranked. None where there is no curve."""
+    columns = results.plan.shots if shots is None else shots
+    gaps = [gap for d, b in pairs for s in columns for gap in results.peeking_gaps(d, b, row, s)]
+    return f"{100 * float(np.mean(gaps)):+.2f}" if gaps else None
 
 
 def summary_table(results: Results) -> Table:
@@ -114,8 +162,9 @@ def caption(plan: Plan) -> list[str]:
 
 def _summary_caption(plan: Plan) -> list[str]:
     pairs = len(plan.datasets) * len(plan.backbones)
+    averaged = f"averaged over {pairs} pair{'s' * (pairs != 1)} of data set and backbone"
     return [
-        f"Top-1 accuracy in percent on {plan.report}, averaged over {pairs} pairs of data set and backbone "
+        f"Top-1 accuracy in percent on {plan.report}, {averaged} "
         f"(seeds: {plan.seeds}). The rank is among all rows, averaged over pairs and shots: 1 is best.",
         *caption(plan)[1:],
     ]
@@ -135,20 +184,25 @@ def marks(table: Table) -> dict[tuple[int, int], str]:
     return found
 
 
-def _grid(table: Table, styles: Mapping[str, str], escape: dict[str, str]) -> list[list[str]]:
+def _grid(table: Table, styles: Mapping[str, str], escape: Mapping[str, str]) -> list[list[str]]:
     """The rows as text, marked, with the numbers of their footnotes."""
     marked, notes = marks(table), _footnotes(table)
     grid = []
     for i, (label, cells, remarks) in enumerate(table.rows):
         numbers = "".join(f" [{notes.index(remark) + 1}]" for remark in remarks)
-        shown = [NA if cell is None else styles[marked.get((i, j), "")].format(cell) for j, cell in enumerate(cells)]
-        grid.append(["".join(escape.get(c, c) for c in text) for text in [label + numbers]] + shown)
+        texts = [_escaped(cell, escape) if isinstance(cell, str) else NA if cell is None else cell for cell in cells]
+        shown = [styles[marked.get((i, j), "")].format(text) for j, text in enumerate(texts)]
+        grid.append([_escaped(label + numbers, escape), *shown])
     return grid
 
 
 def _legend(table: Table, text: str = "Best in bold, second best underlined.") -> list[str]:
     """What the marks mean, where there are any."""
     return [text] if marks(table) else []
+
+
+def _escaped(text: str, escape: Mapping[str, str]) -> str:
+    return "".join(escape.get(character, character) for character in text)
 
 
 def _footnotes(table: Table) -> list[str]:
@@ -158,7 +212,7 @@ def _footnotes(table: Table) -> list[str]:
 def markdown(table: Table) -> str:
     """A pipe table with a heading, footnotes and caption."""
     styles = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
-    grid = _grid(table, styles, {})
+    grid = _grid(table, styles, {"|": "\\|"})
     align = ("left", *("right" for _ in table.columns))
     body = tabulate(grid, ["method", *table.columns], "pipe", colalign=align, disable_numparse=True)
     notes = [f"[{i}] {note}" for i, note in enumerate(_footnotes(table), 1)]
@@ -175,19 +229,39 @@ def plain(table: Table) -> str:
     return "\n".join([table.title, "", body, "", *notes, *table.caption, *_legend(table, "* best, + second best"), ""])
 
 
+LATEX = {character: f"\\{character}" for character in "_&%#${}"} | {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    "±": "$\\pm$",
+    "×": "$\\times$",
+    "≤": "$\\leq$",
+    "≥": "$\\geq$",
+    "→": "$\\to$",
+    "−": "$-$",
+    "ℓ": "$\\ell$",
+    "α": "$\\alpha$",
+    "β": "$\\beta$",
+    "γ": "$\\gamma$",
+    "λ": "$\\lambda$",
+    "μ": "$\\mu$",
+    "Σ": "$\\Sigma$",
+}
+
+
 def latex(table: Table) -> str:
-    """A `tabular` in a `table`, for `booktabs`."""
-    special = {c: f"\\{c}" for c in "_&%#$"}
+    """A `tabular` in a `table`; needs no package."""
     styles = {"": "{}", "best": "\\textbf{{{}}}", "second": "\\underline{{{}}}"}
-    grid = [[cell.replace("±", "$\\pm$") for cell in row] for row in _grid(table, styles, special)]
-    body = tabulate(grid, ["method", *table.columns], "latex_raw", disable_numparse=True)
+    grid = [
+        [label, *(cell.replace("±", LATEX["±"]) for cell in cells)] for label, *cells in _grid(table, styles, LATEX)
+    ]
+    headings = ["method", *(_escaped(column, LATEX) for column in table.columns)]
+    body = tabulate(grid, headings, "latex_raw", disable_numparse=True)
     notes = [f"[{i}] {note}." for i, note in enumerate(_footnotes(table), 1)]
-    words = (
-        " ".join([f"{table.title}.", *table.caption, *_legend(table), *notes])
-        .replace("±", "$\\pm$")
-        .replace("ℓ", "$\\ell$")
-    )
-    caption = "".join(special.get(c, c) if c != "$" else c for c in words)
+    caption = _escaped(" ".join([f"{table.title}.", *table.caption, *_legend(table), *notes]), LATEX)
     return f"\\begin{{table}}\n\\centering\n{body}\n\\caption{{{caption}}}\n\\end{{table}}\n"
 
 
@@ -196,7 +270,8 @@ def comma_separated(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     spread = [
-        any(isinstance(cell := row[1][j], Number) and cell.sd for row in table.rows) for j in range(len(table.columns))
+        any(isinstance(cell := row[1][j], Number) and cell.sd is not None for row in table.rows)
+        for j in range(len(table.columns))
     ]
     headings = [[c, f"{c} sd"] if s else [c] for c, s in zip(table.columns, spread, strict=True)]
     writer.writerow(["method", *chain(*headings)])

@@ -81,6 +81,7 @@ def cell_spec(wildcards):
             "seeds": STUDY.seeds if spec.learns else 1,
             "report": STUDY.report,
             "select": STUDY.select,
+            "also": STUDY.also,
             "supports": dataset.get("supports", ""),
             "allow_fewer": dataset.get("allow_fewer", False),
             "variants": [
@@ -124,6 +125,8 @@ def plan():
             "seeds": STUDY.seeds,
             "report": STUDY.report,
             "select": STUDY.select,
+            "also": STUDY.also,
+            "peeking_gap": STUDY.peeking_gap,
             "references": STUDY.references,
             "methods": [
                 {
@@ -149,8 +152,10 @@ TABLES = [
         name=[
             *PAIRS,
             *(f"{pair}.reference" for pair in STUDY.references),
+            *(f"{pair}.regimes" for pair in PAIRS if STUDY.also),
             "summary",
             "comparison",
+            "peeking",
         ],
         format=["md", "csv", "tex"],
     ),

@@ -21,7 +21,7 @@ def main() -> None:
     into = arguments.folder / ("partial_tables" if arguments.partial else "tables")
     write(results, made, into)
     for name, table in made.items():
-        if name != "comparison":  # too wide for a terminal
+        if name not in ("comparison", "peeking"):  # the one is too wide for a terminal, the other is an aside
             print(tables.plain(table))
     print(f"{trainings(results)}\nThe tables lie in {into}/, every number in results.csv there.")
     if arguments.partial:
@@ -53,6 +53,9 @@ def render(results: Results, folder: Path) -> dict[str, tables.Table]:
     for pair, path in plan.references.items():
         dataset, backbone = pair.split(".")
         made[f"{pair}.reference"] = references.table(results, dataset, backbone, references.read(path))
+    if plan.also:
+        made |= {f"{d}.{b}.regimes": tables.regimes_table(results, d, b) for d in plan.datasets for b in plan.backbones}
+    made["peeking"] = tables.peeking_table(results)
     scores = comparison.matrix(comparison.rings(plan, folder), plan.rows())
     made["comparison"] = tables.comparison_table(results, scores)
     return made | {"summary": tables.summary_table(results)}
