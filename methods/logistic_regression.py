@@ -18,6 +18,7 @@ class LogisticRegression(Method):
         "inputs": Param("image", "what the classifier sees", choices=("image", "logits", "image+logits")),
         "scale": Param("none", "scaling fitted on the support, column by column", choices=("none", "standard")),
         "C": Param(1.0, "inverse strength of the l2 penalty", above=0),
+        "path": Param(0, "values of C from 0.001 to 1000 that a protocol that chooses may choose from", low=0),
         "max_iter": Param(1000, "iterations of L-BFGS", low=1),
     }
 
@@ -30,13 +31,28 @@ class LogisticRegression(Method):
 
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         for replica in replicas:
-            support, params = task.supports[replica.seed], replica.params
-            model = self._model(params)
-            with warnings.catch_warnings():  # a fit that stopped early is noted below, not warned of in the log
-                warnings.simplefilter("ignore")
-                model.fit(self._columns(task, params, support.x), support.y)
-            scores = partial(self._scores, task, params, model)
-            yield Candidate([replica], scores, note=self._note(replica, model[-1]))
+            if task.choosing and replica.params["path"]:
+                yield from self._along_the_path(task, replica)
+            model = self._model(replica.params)
+            self._fit(task, replica, model)
+            scores = partial(self._scores, task, replica.params, model)
+            point = {"C": replica.params["C"]}
+            yield Candidate([replica], scores, point, self._note(replica, model[-1]))
+
+    def _along_the_path(self, task: Task, replica: Replica) -> Iterator[Candidate]:
+        """Candidates from the strongest penalty to the weakest, each fit beginning where the one before ended."""
+        model = self._model(replica.params)
+        model[-1].warm_start = True
+        for strength in np.logspace(-3, 3, replica.params["path"]).tolist():
+            model[-1].C = strength
+            self._fit(task, replica, model)
+            yield Candidate([replica], partial(self._scores, task, replica.params, model), {"C": strength})
+
+    def _fit(self, task: Task, replica: Replica, model: Any) -> None:
+        support = task.supports[replica.seed]
+        with warnings.catch_warnings():  # a fit that stopped early becomes a note, not a warning in the log
+            warnings.simplefilter("ignore")
+            model.fit(self._columns(task, replica.params, support.x), support.y)
 
     def _model(self, params: Params) -> Any:
         from sklearn import linear_model, pipeline, preprocessing

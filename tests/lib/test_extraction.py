@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.lib import tiny
 from workflow.lib import backbones, errors, extraction, features, files
+from workflow.lib.encoder import Encoder
 from workflow.lib.errors import UserError
-from workflow.lib.extraction import Encoder
 from workflow.lib.images import Preprocess
 from workflow.lib.index import Index, write_index
 from workflow.scripts import features as job_script

@@ -293,3 +293,14 @@ def test_latex_compiles(table: Table, tmp_path: Path) -> None:
 def test_the_same_results_give_the_same_bytes(format: str) -> None:
     again = tables.dataset_table(grid.results(), "digits", "nano")
     assert tables.FORMATS[format](again) == tables.FORMATS[format](DIGITS)
+
+
+def test_what_was_tested_and_can_t_be_told_from_the_best_is_marked() -> None:
+    place = ("digits", "nano", "1")
+    table = tables.dataset_table(grid.results(), "digits", "nano", {(place, ("zero_shot", "-"))})
+    shown = {label: [str(cell) for cell in cells] for label, cells, _ in table.rows}
+    assert shown["zero_shot"] == ["50.00 †", "50.00"]
+    assert table.caption[-1].startswith("† not to be told from the best of its column")
+    assert "$\\dagger$" in tables.latex(table)
+    untested = tables.dataset_table(grid.results(), "digits", "nano")
+    assert "†" not in tables.markdown(untested)

@@ -96,6 +96,24 @@ def matrix(places: Mapping[Place, Ring], rows: Sequence[Row]) -> dict[tuple[Row,
     return {pair: Score(signs.count(1), signs.count(0), signs.count(-1)) for pair, signs in verdicts.items()}
 
 
+def level_with_best(places: Mapping[Place, Ring]) -> set[tuple[Place, Row]]:
+    """The rows that can't be told from the best of their place, itself apart.
+
+    The differences from the best are tested together for each data set and backbone: those of one table.
+    """
+    level = set()
+    for table in dict.fromkeys(place[:2] for place in places):
+        tests = [
+            (place, row, ring.bootstrap.difference(int(ring.bootstrap.observed.argmax()), i))
+            for place, ring in places.items()
+            for i, row in enumerate(ring.rows)
+            if place[:2] == table and i != int(ring.bootstrap.observed.argmax())
+        ]
+        marks = significant([one for _, _, one in tests])
+        level |= {(place, row) for (place, row, _), mark in zip(tests, marks, strict=True) if not mark}
+    return level
+
+
 def overall(places: Mapping[Place, Ring], a: Row, b: Row) -> Difference | None:
     """The mean difference over the places where both were run, or None where there is none."""
     shared = [ring for ring in places.values() if a in ring.rows and b in ring.rows]

@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
 from tabulate import tabulate
 
-from workflow.lib.comparison import Row, Score
+from workflow.lib.comparison import Place, Row, Score
 from workflow.lib.protocol import REGIMES
 from workflow.lib.results import Plan, Results, mean_ranks
 
@@ -18,13 +18,18 @@ NA = "n/a"
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a table: percent or a rank; `sd` None where there is one value only."""
+    """One number of a table: percent or a rank; `sd` None where there is one value only.
+
+    `level` says that a test could not tell it from the best of its column.
+    """
 
     mean: float
     sd: float | None = None
+    level: bool = False
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f}" if self.sd is None else f"{self.mean:.2f} ± {self.sd:.2f}"
+        spread = "" if self.sd is None else f" ± {self.sd:.2f}"
+        return f"{self.mean:.2f}{spread}{' †' if self.level else ''}"
 
 
 Cell = Number | str | None
@@ -58,15 +63,32 @@ def name(row: tuple[str, str]) -> str:
     return label if variant == "-" else f"{label} ({variant})"
 
 
-def dataset_table(results: Results, dataset: str, backbone: str) -> Table:
-    """Methods by shots for one data set under one backbone; on request a column of the mean peeking gap."""
+LEVEL = (
+    "† not to be told from the best of its column: paired bootstrap over seeds and images, at a false discovery rate "
+    "of 5 % over the table."
+)
+
+
+def dataset_table(
+    results: Results, dataset: str, backbone: str, level: Collection[tuple[Place, Row]] | None = None
+) -> Table:
+    """Methods by shots for one data set under one backbone; on request a column of the mean peeking gap.
+
+    `level` lists what can't be told from the best of its column; None where that was not tested.
+    """
     plan = results.plan
     table = Table(f"{dataset}, {backbone}", [shots_heading(shots) for shots in plan.shots], caption=caption(plan))
     for row in plan.rows():
-        cells: list[Cell] = [percent(results.accuracies(dataset, backbone, row, shots)) for shots in plan.shots]
+        cells: list[Cell] = []
+        for shots in plan.shots:
+            number = percent(results.accuracies(dataset, backbone, row, shots))
+            tied = level is not None and ((dataset, backbone, shots), row) in level
+            cells.append(replace(number, level=tied) if number else None)
         if plan.peeking_gap:
             cells.append(_mean_gap(results, [(dataset, backbone)], row))
         table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
+    if level is not None:
+        table.caption = [*table.caption, LEVEL]
     if plan.peeking_gap:
         table.columns = [*table.columns, "peeking gap"]
         table.caption = [*table.caption, PEEKING]
@@ -237,6 +259,7 @@ LATEX = {character: f"\\{character}" for character in "_&%#${}"} | {
     ">": "$>$",
     "|": "$|$",
     "±": "$\\pm$",
+    "†": "$\\dagger$",
     "×": "$\\times$",
     "≤": "$\\leq$",
     "≥": "$\\geq$",
@@ -256,7 +279,8 @@ def latex(table: Table) -> str:
     """A `tabular` in a `table`; needs no package."""
     styles = {"": "{}", "best": "\\textbf{{{}}}", "second": "\\underline{{{}}}"}
     grid = [
-        [label, *(cell.replace("±", LATEX["±"]) for cell in cells)] for label, *cells in _grid(table, styles, LATEX)
+        [label, *(cell.replace("±", LATEX["±"]).replace("†", LATEX["†"]) for cell in cells)]
+        for label, *cells in _grid(table, styles, LATEX)
     ]
     headings = ["method", *(_escaped(column, LATEX) for column in table.columns)]
     body = tabulate(grid, headings, "latex_raw", disable_numparse=True)

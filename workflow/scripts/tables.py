@@ -49,14 +49,16 @@ def _why(path: Path, folder: Path) -> str:
 def render(results: Results, folder: Path) -> dict[str, tables.Table]:
     """All tables by file name, the summary last."""
     plan = results.plan
-    made = {f"{d}.{b}": tables.dataset_table(results, d, b) for d in plan.datasets for b in plan.backbones}
+    places = comparison.rings(plan, folder)
+    level = comparison.level_with_best(places)
+    made = {f"{d}.{b}": tables.dataset_table(results, d, b, level) for d in plan.datasets for b in plan.backbones}
     for pair, path in plan.references.items():
         dataset, backbone = pair.split(".")
         made[f"{pair}.reference"] = references.table(results, dataset, backbone, references.read(path))
     if plan.also:
         made |= {f"{d}.{b}.regimes": tables.regimes_table(results, d, b) for d in plan.datasets for b in plan.backbones}
     made["peeking"] = tables.peeking_table(results)
-    scores = comparison.matrix(comparison.rings(plan, folder), plan.rows())
+    scores = comparison.matrix(places, plan.rows())
     made["comparison"] = tables.comparison_table(results, scores)
     return made | {"summary": tables.summary_table(results)}
 
