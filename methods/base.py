@@ -29,14 +29,32 @@ def unit(x: Array) -> Array:
 
 @dataclass(frozen=True)
 class Support:
-    """The labelled images that one seed draws: `x (N, D)` float32 and labels `y (N,)` in 0 … K − 1."""
+    """The labelled images that one seed draws: `x (N, D)` float32 and labels `y (N,)` in 0 … K − 1.
+
+    `views (N, V, D)` are V augmented views of each image, for a method that has `views` in its needs; None otherwise.
+    """
 
     x: Floats
     y: Labels
+    views: Floats | None = None
 
     def one_hot(self, classes: int) -> Floats:
         """`(N, classes)` float32, a 1 in the column of each label."""
         return np.eye(classes, dtype=np.float32)[self.y]
+
+    def mean_of_views(self) -> "Support":
+        """Each image replaced by the mean of its views, made unit."""
+        return Support(unit(self._views().mean(1)), self.y)
+
+    def every_view(self) -> "Support":
+        """Every view as a sample of its own, `(N · V, D)`; those of an image lie together."""
+        views = self._views()
+        return Support(views.reshape(-1, views.shape[2]), np.repeat(self.y, views.shape[1]))
+
+    def _views(self) -> Floats:
+        if self.views is None:
+            raise ValueError("there are no views of the images: the method must name `views` in its needs")
+        return self.views
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +140,7 @@ class Method:
     paper: ClassVar[str] = ""
     gpu: ClassVar[bool] = False  # whether its cells ask for a GPU
     learns: ClassVar[bool] = True  # False: uses no labelled image, so one cell serves all shots and seeds
+    imports: ClassVar[Sequence[str]] = ()  # slow modules, imported before the clock of the fit starts
     random_per_class: ClassVar[bool] = False  # draws random numbers for each class, as nn.Linear(D, K) does
 
     def needs(self, params: Params) -> frozenset[str]:

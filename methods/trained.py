@@ -12,6 +12,7 @@ class TrainedMethod(Method):
     """Base of the methods that train: override `head` and `logits`, and `recipe` where AdamW at one rate won't do."""
 
     gpu = True
+    imports = ("workflow.lib.engine",)
     scalars: ClassVar[tuple[str, ...]] = ()  # parameters of type float that `logits` reads as `head.<name>`
 
     def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:

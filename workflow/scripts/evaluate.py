@@ -8,6 +8,7 @@ START = time.time()
 import argparse  # noqa: E402  # the clock starts before the imports that it is to measure
 import json  # noqa: E402
 import traceback  # noqa: E402
+from importlib import import_module  # noqa: E402
 from typing import Any  # noqa: E402
 
 
@@ -40,9 +41,12 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
     from workflow.lib import devices, features, files, records
 
     device = devices.choose(method.gpu, arguments.device)
+    for name in method.imports:
+        import_module(name)
     clock = {"start": time.time() - _process_start()}
     began = time.perf_counter()
-    bench = cells.Bench(cell, features.read(arguments.features, cell.splits()), device, arguments.threads, _log)
+    read = features.read(arguments.features, cell.splits(), views=cells.wants_views(method, cell.variants))
+    bench = cells.Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
     results = cells.evaluate(bench, method)

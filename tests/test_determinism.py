@@ -1,0 +1,74 @@
+"""The same study gives the same metrics to the last digit: twice, and whatever the number of cores."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STUDY = """
+study: twice
+datasets: {made: {source: features}}
+backbones: {mine: {features: "{dataset}.npz"}}
+shots: [1, all]
+seeds: 2
+protocol: {report: test, select: [last, val_fewshot]}
+methods:
+  zero_shot: {}
+  logistic_regression: {inputs: [image, image+logits], scale: standard}
+  linear_probe: {batch_norm: [false, true], epochs: 3}
+  attention_probe: {epochs: 3}
+  clip_adapter: {ratio: [0.1, 0.4], epochs: 3}
+  tip_adapter: {}
+  gda: {}
+"""
+TIMES = {"seconds", "fit_seconds", "peak_memory_mb", "provenance"}
+
+pytestmark = pytest.mark.slow
+
+
+def vectors(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(8, 24))
+    arrays: dict[str, Any] = {"classnames": np.array([f"class {k}" for k in range(8)]), "text_x": centres}
+    for split in ("train", "val", "test"):
+        labels = np.repeat(np.arange(8), 9)
+        arrays[f"{split}_y"] = labels
+        arrays[f"{split}_x"] = (centres[labels] + 3 * rng.normal(size=(72, 24))).astype(np.float32)
+    np.savez(path, **arrays)
+
+
+def run(folder: Path, cores: int) -> dict[str, Any]:
+    """Every record and every predictions array of the study, by path, without times and versions."""
+    folder.mkdir()
+    vectors(folder / "made.npz")
+    (folder / "study.yaml").write_text(STUDY)
+    snakemake = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(ROOT / "Snakefile")]
+    command = [*snakemake, "--cores", str(cores), "--configfile", "study.yaml"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    at = folder / "results" / "twice"
+    found: dict[str, Any] = {}
+    for path in sorted(at.glob("metrics/**/*.json")):
+        found[str(path.relative_to(at))] = without_times(json.loads(path.read_text()))
+    for path in sorted(at.glob("predictions/**/*.npz")):
+        with np.load(path) as arrays:
+            found[str(path.relative_to(at))] = {name: arrays[name].tolist() for name in arrays}
+    return found
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
+    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+
+
+def test_twice_and_on_one_core_or_two(tmp_path: Path) -> None:
+    first, again, alone = (run(tmp_path / name, cores) for name, cores in (("a", 2), ("b", 2), ("c", 1)))
+    assert len(first) == 2 * (1 + 6 * 2)
+    assert first == again
+    assert first == alone
