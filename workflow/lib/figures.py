@@ -60,6 +60,26 @@ def _band(middle: Sequence[float], half: Sequence[float]) -> tuple[list[float], 
     return [m - h for m, h in both], [m + h for m, h in both]
 
 
+def peeking_figure(results: Results) -> Figure:
+    """The peeking gap in points over shots, averaged over data sets and backbones, of every row with a curve."""
+    plan = results.plan
+    pairs = [(dataset, backbone) for dataset in plan.datasets for backbone in plan.backbones]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 4.5), layout="constrained")
+        axes = figure.add_subplot()
+        for i, row in enumerate(plan.rows()):
+            gaps = [[g for d, b in pairs for g in results.peeking_gaps(d, b, row, shots)] for shots in plan.shots]
+            points = [(x, 100 * sum(found) / len(found)) for x, found in enumerate(gaps) if found]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=MARKERS[i % len(MARKERS)], markersize=4, label=name(row))
+        axes.set(xlabel="labelled images per class", ylabel=f"points on {plan.report}", title="Peeking gap")
+        axes.set_xticks(range(len(plan.shots)), plan.shots)
+        axes.set_ylim(bottom=0)
+        if axes.lines:
+            figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return figure
+
+
 def write(figure: Figure, path: Path) -> None:
     """Write a figure atomically, in the format of its suffix, without a date in it."""
     with mpl.rc_context(STYLE), files.atomic(path) as temporary:

@@ -17,6 +17,7 @@ def main() -> None:
         for backbone in plan.backbones:
             path = arguments.folder / "figures" / f"{dataset}.{backbone}.svg"
             figures.write(figures.accuracy_figure(results, dataset, backbone), path)
+    figures.write(figures.peeking_figure(results), arguments.folder / "figures" / "peeking.svg")
 
 
 def _arguments() -> argparse.Namespace:
