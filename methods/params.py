@@ -86,11 +86,11 @@ def nearest(word: Any, known: Iterable[Any]) -> str:
 
 def label(settings: Mapping[str, Value]) -> str:
     """The name of a variant: `ratio=0.1`, `inputs=image, scale=none`; `-` when nothing is swept."""
-    return ", ".join(f"{name}={_short(value)}" for name, value in settings.items()) or "-"
+    return ", ".join(f"{name}={plain(value)}" for name, value in settings.items()) or "-"
 
 
-def _short(value: Value) -> str:
-    """A text without quotes, 1.0 as 1: different values stay different."""
+def plain(value: Any) -> str:
+    """A value in a name: a text without quotes, 1.0 as 1; different values stay different."""
     if isinstance(value, float) and float(f"{value:g}") == value:
         return f"{value:g}"
     return value if isinstance(value, str) else show(value)

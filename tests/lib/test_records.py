@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Guesses(Method):
 @pytest.fixture
 def made(features: Features) -> dict[str, Any]:
     """The record of a cell with a variant that ran and one that could not."""
-    variants = [{"variant": "plain", "params": {"k": 3}}, {"variant": "greedy", "params": {"also": ["views"]}}]
+    variants = [{"variant": "plain", "params": {"k": 3}}, {"variant": "greedy", "params": {"also": ["spatial"]}}]
     cell = Cell("trial", "shapes", "tiny", "mine", "guesses", "2", 2, "test", "last", variants)
     bench = Bench(cell, features, "cpu", 1, lambda line: None)
     origin = records.provenance("cpu", 1, "features/tiny/shapes.safetensors", "a" * 64, "0123456789abcdef")
@@ -102,7 +103,7 @@ def test_every_seed_of_a_variant_has_its_metrics_its_choice_and_its_curve(made: 
 def test_a_variant_that_could_not_run_says_why(made: dict[str, Any]) -> None:
     variant = made["variants"][1]
     assert (variant["status"], variant["seeds"]) == ("n/a", [])
-    assert variant["reason"] == "needs views, which these features don't have"
+    assert variant["reason"].startswith("needs spatial, which these features don't have")
 
 
 def test_provenance_names_what_a_result_hangs_on(made: dict[str, Any]) -> None:
@@ -112,6 +113,13 @@ def test_provenance_names_what_a_result_hangs_on(made: dict[str, Any]) -> None:
     assert origin["device"].startswith("cpu")
     assert 10 < origin["peak_memory_mb"] < 100_000
     assert origin["peak_gpu_memory_mb"] == 0
+
+
+def test_in_a_checkout_the_commit_is_named() -> None:
+    if not (Path(__file__).parents[2] / ".git").exists():
+        pytest.skip("not a checkout")
+    commit = records.provenance("cpu", 1, "f", "a" * 64, "")["commit"]
+    assert re.fullmatch(r"[0-9a-f]{12}\+?", commit)
 
 
 def test_outside_a_repository_the_commit_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,10 @@ DIGIT_TEMPLATES = (
     "{}",
 )
 # How often a caption names the variant, the family, the maker, nothing, or some other aircraft.
-LEVELS = {"variant": 0.14, "family": 0.42, "maker": 0.26, "aircraft": 0.08, "wrong": 0.10}
+LEVELS = {"variant": 0.16, "family": 0.46, "maker": 0.20, "aircraft": 0.06, "wrong": 0.12}
+# How often a caption that names a variant names the best known one of the family, its first, whichever it is. This
+# keeps the text from knowing all that the image features hold.
+TAKEN_FOR_FIRST = 0.35
 
 PLANES = len(VARIANTS)
 SUBJECTS = PLANES + len(numerals.NAMES)
@@ -65,6 +68,7 @@ class Captions:
 
     texts: tuple[str, ...]
     at_levels: NDArray[np.int64]
+    firsts: NDArray[np.int64]
 
     @classmethod
     def build(cls) -> Captions:
@@ -72,7 +76,8 @@ class Captions:
         digits = len(numerals.NAMES)
         templates = [PLANE_TEMPLATES] * (len(NAMES) - digits) + [DIGIT_TEMPLATES] * digits
         texts = tuple(t.format(name) for name, group in zip(NAMES, templates, strict=True) for t in group)
-        return cls(texts, _at_levels())
+        families = [v.family for v in VARIANTS]
+        return cls(texts, _at_levels(), np.array([families.index(family) for family in families]))
 
     def draw(
         self, subjects: NDArray[np.int64], rng: np.random.Generator
@@ -83,6 +88,8 @@ class Captions:
         wrong = kinds == len(LEVELS) - 1
         plane = np.where(wrong, others, np.minimum(subjects, PLANES - 1))
         level = np.where(wrong, rng.integers(0, 2, len(subjects)), kinds)
+        taken = (kinds == 0) & (rng.random(len(subjects)) < TAKEN_FOR_FIRST)
+        plane = np.where(taken, self.firsts[plane], plane)
         digit = len(NAMES) - len(numerals.NAMES) + subjects - PLANES
         names = np.where(subjects < PLANES, self.at_levels[plane, level], digit)
         return names * len(PLANE_TEMPLATES) + rng.integers(0, len(PLANE_TEMPLATES), len(subjects)), names

@@ -32,14 +32,14 @@ LOGIT_SCALE_MAX = math.log(100)
 class Recipe:
     """How nano is trained. `planes` and `digits` are drawings per class in the pool, the rest is per step."""
 
-    steps: int = 7000
+    steps: int = 4000
     planes: int = 500
     digits: int = 2000
     batch: int = 128
-    digit_share: float = 0.15
+    digit_share: float = 0.12
     lr: float = 1.5e-3
     weight_decay: float = 0.1
-    warmup: int = 300
+    warmup: int = 200
     seed: int = 0
 
 
