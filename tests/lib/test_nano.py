@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -13,12 +14,23 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
 from workflow.lib import captions, nano, nano_quality, numerals, planes
 from workflow.scripts import train_nano
 
 ASSETS = Path(__file__).parents[2] / "workflow" / "assets" / "nano"
 TINY = nano.Recipe(steps=3, planes=1, digits=2, batch=16, warmup=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread: sums come in one order, and matrices this small gain nothing from more, least on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -188,4 +188,5 @@ def save_weights(model: open_clip.CLIP, tokens: Tensor, path: Path) -> None:
     state["token_embedding.weight"] = table
     temporary = path.with_suffix(".tmp")
     save_file(state, temporary, metadata={"format": "pt"})
+    temporary.chmod(0o644)  # safetensors makes files that only their owner can read
     os.replace(temporary, path)

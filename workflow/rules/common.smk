@@ -1,6 +1,7 @@
 # The study, checked: a mistake in it ends here, in one line, before anything has started.
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -21,7 +22,8 @@ ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH.
 shell.prefix(
-    f"export PYTHONPATH='{workflow.basedir}'; PATH='{Path(sys.executable).parent}':\"$PATH\"; "
+    f"export PYTHONPATH={shlex.quote(str(workflow.basedir))};"
+    f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
 )
 
 
@@ -45,7 +47,7 @@ def to_json(value):
 
 
 def dataset_options(dataset):
-    """What the images depend on: templates and supports are the concern of the jobs after."""
+    """What the images depend on: templates, supports and views are the concern of the jobs after."""
     return {
         key: value
         for key, value in STUDY.datasets[dataset].items()
@@ -64,6 +66,14 @@ def feature_inputs(wildcards):
     if backbone["model"].endswith(".json"):
         files["model"] = backbone["model"]
     return files
+
+
+def views_option(wildcards):
+    """The augmented views to extract, where a model does it."""
+    dataset = STUDY.datasets[wildcards.dataset]
+    if "views" not in dataset or "features" in STUDY.backbones[wildcards.backbone]:
+        return ""
+    return f"--views {dataset['views']}" + ("" if dataset["flip"] else " --no-flip")
 
 
 def cell_spec(wildcards):
@@ -105,7 +115,9 @@ def support_files(wildcards):
 def plugin_option(wildcards):
     """The plugin's file, where the method comes from one."""
     entry = STUDY.methods[wildcards.method].entry
-    return f"--plugin '{entry.where}'" if entry.where in STUDY.plugins else ""
+    return (
+        f"--plugin {shlex.quote(entry.where)}" if entry.where in STUDY.plugins else ""
+    )
 
 
 def all_metrics(wildcards):
@@ -162,7 +174,7 @@ TABLES = [
     f"{RESULTS}/tables/results.csv",
     f"{RESULTS}/study.json",
 ]
-FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=PAIRS)
+FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=[*PAIRS, "peeking"])
 # What is read in need not be written out.
 SUPPORTS = [
     f"{RESULTS}/supports/{name}.json"

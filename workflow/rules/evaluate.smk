@@ -20,7 +20,7 @@ rule evaluate:
         code=lambda wildcards: CODE[wildcards.method],
         plugin=plugin_option,
     message:
-        "{wildcards.method}, {wildcards.shots} shots, {wildcards.dataset}, {wildcards.backbone}"
+        "{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}"
     shell:
         "python -m workflow.scripts.evaluate --spec {params.spec:q} --features {input.features:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"

@@ -36,16 +36,19 @@ rule features:
         runtime=240,
     params:
         index=lambda wildcards, input: (
-            f"--index '{input.index}'" if "index" in input.keys() else ""
+            f"--index {shlex.quote(str(input.index))}"
+            if "index" in input.keys()
+            else ""
         ),
         spec=lambda wildcards: to_json(STUDY.backbones[wildcards.backbone]),
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
+        views=views_option,
         code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.index}"
-        " --templates {params.templates:q} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} 2>&1 | tee {log:q}"

@@ -21,9 +21,10 @@ def main() -> None:
     from workflow.lib.cell import Cell
 
     cell = Cell(**json.loads(arguments.spec))
-    entry = registry.load(arguments.plugin).methods.get(cell.method)
+    known = registry.load(arguments.plugin)
+    entry = known.methods.get(cell.method)
     if entry is None:
-        raise errors.UserError(f"no method '{cell.method}'")
+        raise errors.UserError(f"no method '{cell.method}' {known.why(cell.method)}".strip())
     try:
         record, arrays = _evaluate(arguments, cell, entry.method())
     except errors.UserError:
