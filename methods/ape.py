@@ -29,15 +29,17 @@ class AdaptivePriorRefinement(GridMethod):
         "channels": Param(0.78, "share of the channels that are kept", above=0, high=1),
         "w0": Param(0.5, "weight w₀ of the similarity between classes in a channel's score", low=0),
         "w1": Param(0.5, "weight w₁ of the variance of the texts in a channel's score", low=0),
+        "views": Param(False, "use the mean of the augmented views of each image in place of the image"),
     }
     grid = {
-        "beta": np.linspace(0.35, 7, 20).tolist(),
+        "beta": np.geomspace(0.1, 30, 20).tolist(),
         "gamma": [0.0, 0.05, 0.1, 0.2],
-        "alpha": np.linspace(0.15, 3, 20).tolist(),
+        "alpha": np.geomspace(0.05, 50, 20).tolist(),
     }
 
     def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
         support, text = task.supports[replica.seed], task.class_text()
+        support = support.mean_of_views() if replica.params["views"] else support
         channels = kept(support, text, replica.params)
         cache, labels = CacheModel(unit(support.x[:, channels])), support.one_hot(task.classes)
         divergence = own_surprise(task.logit_scale * support.x @ text.T, support.y)

@@ -144,7 +144,10 @@ class Method:
     random_per_class: ClassVar[bool] = False  # draws random numbers for each class, as nn.Linear(D, K) does
 
     def needs(self, params: Params) -> frozenset[str]:
-        """What must be there with these parameters: image, text, views, spatial, text_encoder, model."""
+        """What must be there with these parameters: image, text, views, spatial, text_encoder, model.
+
+        Where it is not, the cell is n/a with the reason. The last three are never there: features are pooled.
+        """
         return frozenset({"image"})
 
     def raw(self, params: Params) -> bool:

@@ -42,19 +42,24 @@ class Problem:
 
 
 def problem(classes: int, counts: Sequence[int], noise: float = 0.6, names: Sequence[str] | None = None) -> Problem:
-    """Unit vectors around random centres, `counts[k]` of class k in each support; the text lies near the centres."""
+    """Unit vectors around random centres, `counts[k]` of class k in each support; the text lies near the centres.
+
+    Each image has two views, near the same centre.
+    """
     rng = np.random.default_rng(7)
     centres = unit(rng.normal(size=(classes, DIM)))
     labels = np.repeat(np.arange(classes), counts)
 
     def near(y: Labels) -> Floats:
-        return unit(centres[y] + noise / DIM**0.5 * rng.normal(size=(len(y), DIM))).astype(np.float32)
+        return unit(centres[y] + noise / DIM**0.5 * rng.normal(size=(*y.shape, DIM))).astype(np.float32)
 
     supports = {seed: Support(near(labels), labels) for seed in SEEDS}
     answers = rng.integers(classes, size=QUERIES)
     text = near(np.arange(classes))
+    queries = near(answers)
+    supports = {seed: replace(one, views=near(np.stack([one.y] * 2, 1))) for seed, one in supports.items()}
     task = Task(supports, list(names or map(str, range(classes))), str(max(counts)), text, logit_scale=20.0)
-    return Problem(task, near(answers), answers)
+    return Problem(task, queries, answers)
 
 
 def replicas(method: type[Method], short: bool = True) -> list[Replica]:
@@ -127,6 +132,7 @@ def _inputs(at: Problem) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {"queries": at.queries, "text": at.task.class_text()}
     for seed, support in at.task.supports.items():
         arrays |= {f"support of seed {seed}": support.x, f"labels of seed {seed}": support.y}
+        arrays |= {} if support.views is None else {f"views of seed {seed}": support.views}
     return arrays
 
 
@@ -161,7 +167,7 @@ def classes_permuted(method: type[Method]) -> None:
     at, who = problem(6, [SHOTS] * 6), replicas(method, short=not method.random_per_class)
     order = np.array([3, 0, 5, 1, 4, 2])  # new class j is old class order[j]
     rank = np.argsort(order)
-    supports = {seed: Support(one.x, rank[one.y]) for seed, one in at.task.supports.items()}
+    supports = {seed: replace(one, y=rank[one.y]) for seed, one in at.task.supports.items()}
     text = None if at.task.text is None else at.task.text[order]
     task = replace(at.task, supports=supports, text=text, classnames=[at.task.classnames[k] for k in order])
     before, after = scores(method, at, who), scores(method, Problem(task, at.queries, at.labels), who)

@@ -22,24 +22,33 @@ class GaussianDiscriminant(GridMethod):
 
     name = "gda"
     paper = "arXiv:2402.04087"
-    params = {"alpha": Param(1.0, "weight α of the discriminant beside the zero-shot logits", low=0)}
+    params = {
+        "alpha": Param(1.0, "weight α of the discriminant beside the zero-shot logits", low=0),
+        "views": Param(False, "take every augmented view of an image as a sample of its own, in place of the image"),
+    }
     grid = {"alpha": np.geomspace(1e-4, 100, 49).tolist()}
 
     def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
-        weight, bias = discriminant(task.supports[replica.seed], task.classes)
+        weight, bias = discriminant(samples(task, replica), task.classes)
         text = task.class_text()
         zero_shot = PerQueries(lambda queries: task.logit_scale * queries @ text.T)
         scores = PerQueries(lambda queries: queries @ weight.T + bias)
         return lambda queries, alpha: zero_shot(queries) + alpha * scores(queries)
 
     def note(self, task: Task, replica: Replica) -> str:
-        return "" if centred(task.supports[replica.seed], task.classes)[1].any() else ONE_IMAGE
+        return "" if centred(samples(task, replica), task.classes)[1].any() else ONE_IMAGE
+
+
+def samples(task: Task, replica: Replica) -> Support:
+    """What the means and the covariance are of: images, or all views of them."""
+    support = task.supports[replica.seed]
+    return support.every_view() if replica.params["views"] else support
 
 
 def centred(support: Support, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The class means `(K, D)` and the images less the mean of their class `(N, D)`, in float64."""
     one_hot = support.one_hot(classes).astype(np.float64)
-    means = one_hot.T @ support.x / one_hot.sum(0)[:, None]
+    means = one_hot.T @ support.x / one_hot.sum(0).clip(1)[:, None]
     return means, support.x - means[support.y]
 
 

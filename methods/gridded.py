@@ -30,7 +30,8 @@ class GridMethod(Method):
         return ""
 
     def needs(self, params: Params) -> frozenset[str]:
-        return frozenset({"image", "text"})
+        """Image and text, and the augmented views where a parameter of that name asks for them."""
+        return frozenset({"image", "text"} | ({"views"} if params.get("views") else set()))
 
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         """Every point of the grid where the protocol chooses, and the configured one at the end."""

@@ -12,7 +12,7 @@ from workflow.lib.per_queries import PerQueries
 class TipAdapter(GridMethod):
     """`s f T^T + α exp(−β (1 − f F^T)) Y`: the images F that resemble the query vote for their labels Y.
 
-    The grid has 200 β and 20 α. One affinity `f F^T` serves
+    The grid has 200 β from 0.1 to 30 and 20 α from 0.05 to 50, in equal ratios. One affinity `f F^T` serves
     all of it, and one reading of the cache all α of a β.
     """
 
@@ -21,11 +21,13 @@ class TipAdapter(GridMethod):
     params = {
         "beta": Param(5.5, "sharpness β: how fast a vote falls off with the distance of the image", low=0),
         "alpha": Param(1.0, "weight α of the votes beside the zero-shot logits", low=0),
+        "views": Param(False, "use the mean of the augmented views of each image in place of the image"),
     }
-    grid = {"beta": np.linspace(0.035, 7, 200).tolist(), "alpha": np.linspace(0.15, 3, 20).tolist()}
+    grid = {"beta": np.geomspace(0.1, 30, 200).tolist(), "alpha": np.geomspace(0.05, 50, 20).tolist()}
 
     def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
         support, text = task.supports[replica.seed], task.class_text()
+        support = support.mean_of_views() if replica.params["views"] else support
         cache, labels = CacheModel(support.x), support.one_hot(task.classes)
         zero_shot = PerQueries(lambda queries: task.logit_scale * queries @ text.T)
         votes = PerQueries(lambda queries, beta: cache.read(queries, beta, labels))

@@ -32,22 +32,26 @@ def make_task(size: int = 43, seeds: int = 2, dim: int = D, dtype: type = np.flo
 class LinearProbeByHand(Plain):
     def __init__(self, layers: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         super().__init__()
-        self.norm, self.linear = layers["norm"], layers["linear"]
+        self.classifier = layers["classifier"]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.norm(x))
+        return self.classifier(x)
 
 
 class AttentionByHand(Plain):
     def __init__(self, layers: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         super().__init__()
-        self.image_norm, self.text_norm, self.norm = layers["image_norm"], layers["text_norm"], layers["norm"]
-        self.linear, self.text, self.ratio = layers["linear"], torch.as_tensor(layers["text"]), params["ratio"]
+        self.image_norm, self.text_norm, self.classifier = (
+            layers["image_norm"],
+            layers["text_norm"],
+            layers["classifier"],
+        )
+        self.text, self.ratio = torch.as_tensor(layers["text"]), params["ratio"]
 
     def forward(self, x: Tensor) -> Tensor:
         x, text = self.image_norm(x), self.text_norm(self.text)
         attended = functional.softmax(x @ text.T / np.sqrt(x.shape[1]), dim=1) @ text
-        return self.linear(self.norm((1 - self.ratio) * x + self.ratio * attended))
+        return self.classifier((1 - self.ratio) * x + self.ratio * attended)
 
 
 class ClipAdapterByHand(Plain):

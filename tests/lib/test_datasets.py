@@ -39,6 +39,20 @@ def test_wrong_options_are_named_with_what_is_allowed(spec, message):
         datasets.resolve(spec)
 
 
+def test_views_are_an_option_of_every_source_with_images():
+    for name, flip in {"digits": False, "planes": True, "fgvc_aircraft": True}.items():
+        source, options = datasets.resolve({"source": name, "views": 3, "flip": True})
+        assert not {"views", "flip"} & set(options)  # the images don't depend on them
+        assert datasets.views({"source": name}, source) == {}
+        assert datasets.views({"source": name, "views": 3}, source) == {"views": 3, "flip": flip}
+        assert datasets.views({"source": name, "views": 3, "flip": not flip}, source)["flip"] is not flip
+
+
+def test_without_images_there_are_no_views():
+    with pytest.raises(UserError, match="views: there are no images to augment; allowed: train_views"):
+        datasets.views({"source": "features", "views": 2}, SOURCES["features"])
+
+
 def test_every_source_with_images_has_templates():
     for source in SOURCES.values():
         assert all("{}" in template for template in source.templates)

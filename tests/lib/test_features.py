@@ -59,6 +59,22 @@ def test_only_the_splits_asked_for_are_read(made, path):
     assert list(features.read(path, splits=["test"]).splits) == ["test"]
 
 
+def test_views_are_read_where_they_are_asked_for(made, path):
+    views = np.random.default_rng(4).standard_normal((6, 3, 4), dtype=np.float32)
+    features.write(path, replace(made, train_views=views))
+    assert features.read(path).train_views is None
+    assert features.read(path, ["val"], views=True).train_views is None
+    for splits in (None, ["train", "test"]):
+        found = features.read(path, splits, views=True).train_views
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, views)
+
+
+def test_a_file_without_views_is_read_where_they_are_asked_for(made, path):
+    features.write(path, made)
+    assert features.read(path, views=True).train_views is None
+
+
 def test_equal_features_are_equal_bytes(made, tmp_path):
     contents = set()
     for number in range(8):
@@ -92,6 +108,7 @@ def test_features_and_specs_are_read_without_torch():
 
 
 NAN = np.full((6, 4), np.nan, dtype=np.float32)
+VIEWS = np.ones((6, 2, 4), np.float32)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +128,16 @@ NAN = np.full((6, 4), np.nan, dtype=np.float32)
         ({"text": np.ones((2, 2, 4), np.float32)}, r"text has shape \(2, 2, 4\); \(K, T, D\) with K = 3 is wanted"),
         ({"text": np.ones((3, 2, 5), np.float32)}, "D differs: train_x has 4, val_x has 4, test_x has 4, text has 5"),
         ({"text": np.full((3, 2, 4), np.inf, np.float32)}, "text has NaN or infinite values"),
+        ({"train_views": VIEWS[0]}, r"train_views has shape \(2, 4\); \(N, V, D\) with N = 6, the rows of train_x"),
+        ({"train_views": VIEWS[:5]}, r"train_views has shape \(5, 2, 4\)"),
+        ({"train_views": VIEWS[:, :0]}, r"train_views has shape \(6, 0, 4\)"),
+        ({"train_views": VIEWS, "splits": {"test": split(6)}}, "with N = 0"),
+        ({"train_views": VIEWS[..., :3]}, "D differs: train_x has 4, .* train_views has 3"),
+        ({"train_views": np.where(np.arange(6)[:, None, None] == 4, np.nan, VIEWS)}, "infinite values, first in row 4"),
+        (
+            {"train_views": VIEWS, "metadata": {"views": {"count": 3}}},
+            "train_views has 2 views of each image, but the metadata says 3",
+        ),
         ({"logit_scale": float("nan")}, "logit_scale is nan; a positive number is wanted"),
         ({"logit_scale": 0.0}, "logit_scale is 0.0; a positive number is wanted"),
     ],

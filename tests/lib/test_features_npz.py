@@ -33,6 +33,13 @@ def test_features_from_elsewhere_may_have_text_and_scale(tmp_path):
     assert found.logit_scale == 14.0
 
 
+def test_features_from_elsewhere_may_have_views(tmp_path):
+    views = np.random.default_rng(1).standard_normal((6, 2, 4))
+    found = read_npz(npz(tmp_path, train_views=views)).train_views
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, views, rtol=1e-6)
+
+
 @pytest.mark.parametrize("floats", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("integers", [np.uint8, np.int32, np.int64])
 def test_any_floats_and_integers_are_converted(tmp_path, floats, integers):
@@ -80,6 +87,8 @@ def test_a_class_without_test_images_is_fine(tmp_path):
         ({"test_x": np.ones((5, 3))}, "the number of dimensions D differs: train_x has 4, test_x has 3"),
         ({"text_x": np.ones((3, 2, 4))}, r"text_x is float64 of shape \(3, 2, 4\); shape \(K, D\) is wanted"),
         ({"text_x": np.ones((4, 4))}, "with K = 3 is wanted"),
+        ({"train_views": np.ones((6, 4))}, r"train_views has shape \(6, 4\); \(N, V, D\) with N = 6"),
+        ({"train_views": np.ones((6, 2, 4), int)}, "train_views is int64 .* floating-point numbers are wanted"),
         ({"logit_scale": np.ones(2)}, "a single number is wanted"),
         ({"logit_scale": np.array(-1.0)}, "logit_scale is -1.0; a positive number is wanted"),
     ],

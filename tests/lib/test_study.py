@@ -139,6 +139,15 @@ def test_what_may_be_left_out_has_defaults(here: Path) -> None:
     assert made.folders == {"data": "data", "features": "features", "results": "results"}
 
 
+def test_views_are_mirrored_where_the_source_allows_it_and_the_entry_doesn_t_say(here: Path) -> None:
+    digits = BASE.replace("{source: digits}", "{source: digits, views: 2}")
+    text = digits.replace("    path:", "    views: 3\n    path:")
+    sets = load(write(here, text)).datasets
+    assert [(entry["views"], entry["flip"]) for entry in sets.values()] == [(2, False), (3, True)]
+    sets = load(write(here, text.replace("    path:", "    flip: false\n    path:"))).datasets
+    assert sets["sheets"]["flip"] is False
+
+
 def test_templates_come_from_the_source_unless_they_are_given(here: Path) -> None:
     sets = load(write(here, BASE)).datasets
     assert sets["digits"]["templates"] == ["a photo of the number {}.", "a handwritten digit {}."]
@@ -269,6 +278,30 @@ WRONG = [
         "{source: digits}",
         "{source: [digits]}",
         "3: datasets.digits.source: found ['digits'], allowed: a text",
+    ),
+    (
+        "no views",
+        "{source: digits}",
+        "{source: digits, views: 0}",
+        "3: datasets.digits.views: found 0, allowed: at least 1",
+    ),
+    (
+        "views that are no number",
+        "{source: digits}",
+        "{source: digits, views: true}",
+        "3: datasets.digits.views: found true, allowed: a whole number",
+    ),
+    (
+        "views of no images",
+        "{source: digits}",
+        "{source: features, views: 2}",
+        "3: datasets.digits.views: there are no images to augment; allowed: train_views (N, V, D) in the npz file",
+    ),
+    (
+        "a flip that is a share",
+        "{source: digits}",
+        "{source: digits, views: 2, flip: 0.5}",
+        "3: datasets.digits.flip: found 0.5, allowed: true or false",
     ),
     (
         "a template without {}",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from methods.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task, unit
-from workflow.lib import scoring, support_files, supports
+from workflow.lib import needs, scoring, support_files, supports
 from workflow.lib.features import Features
 from workflow.lib.protocol import Judge, Outcome, Queries
 
@@ -89,13 +89,10 @@ class Bench:
     def _draw_val(self, seed: int) -> Labels:
         return supports.draw_val(self.features.splits["val"].y, self.features.classnames, self.cell.shots, seed)
 
-    def task(self, raw: bool) -> Task:
+    def task(self, raw: bool, views: bool = False) -> Task:
         """What the method sees: supports of all seeds and text, nothing of the reported split."""
-        train = self.features.splits["train"]
         return Task(
-            supports={
-                seed: Support(self._scaled(train.x[rows], raw), train.y[rows]) for seed, rows in self.rows.items()
-            },
+            supports={seed: self._support(rows, raw, views) for seed, rows in self.rows.items()},
             classnames=self.features.classnames,
             shots=self.cell.shots,
             text=self.features.class_text(),
@@ -105,6 +102,11 @@ class Bench:
             threads=self.threads,
             log=self.log,
         )
+
+    def _support(self, rows: Labels, raw: bool, views: bool) -> Support:
+        train, augmented = self.features.splits["train"], self.features.train_views
+        wanted = self._scaled(augmented[rows], raw) if views and augmented is not None else None
+        return Support(self._scaled(train.x[rows], raw), train.y[rows], wanted)
 
     def judge(self, raw: bool) -> Judge:
         """The evaluator's side: the reported split, and `val` where the protocol looks at it."""
@@ -129,11 +131,11 @@ class Bench:
 
 def evaluate(bench: Bench, method: Method) -> list[Result]:
     """Fit and score every variant with every seed. A wrong answer of the plugin names the variant and the seed."""
-    there = {"image"} | ({"text"} if bench.features.text is not None else set())
+    there = needs.met(bench.features)
     results = []
     for wanted, group in _by_features(method, bench.cell.variants):
         runnable = [variant for variant in group if method.needs(variant["params"]) <= there]
-        results += [_refused(method, variant, there) for variant in group if variant not in runnable]
+        results += [_refused(bench, method, variant) for variant in group if variant not in runnable]
         if runnable:
             results += _run(bench, method, runnable, wanted)
     order = [variant["variant"] for variant in bench.cell.variants]
@@ -152,13 +154,18 @@ def _by_features(
         yield wanted, list(group)
 
 
-def _refused(method: Method, variant: Mapping[str, Any], there: set[str]) -> Result:
-    missing = ", ".join(sorted(method.needs(variant["params"]) - there))
-    return Result(variant["variant"], variant["params"], 0, {}, f"needs {missing}, which these features don't have")
+def _refused(bench: Bench, method: Method, variant: Mapping[str, Any]) -> Result:
+    reason = needs.reason(method.needs(variant["params"]), bench.features)
+    return Result(variant["variant"], variant["params"], 0, {}, reason)
+
+
+def wants_views(method: Method, variants: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a variant needs the augmented views: nobody else's job reads them."""
+    return any("views" in method.needs(variant["params"]) for variant in variants)
 
 
 def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], raw: bool) -> list[Result]:
-    task, judge = bench.task(raw), bench.judge(raw)
+    task, judge = bench.task(raw, wants_views(method, variants)), bench.judge(raw)
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
     outcomes = {replica: Outcome(bench.cell.regimes) for replica in replicas}
     for candidate, seconds in _timed(_located(method.fit(task, replicas), outcomes)):

@@ -22,6 +22,7 @@ __all__ = [
     "prepare",
     "read_index",
     "resolve",
+    "views",
     "write_index",
 ]
 
@@ -29,7 +30,7 @@ SOURCES: Mapping[str, Source] = {
     module.SOURCE.name: module.SOURCE for module in (digits, planes, fgvc_aircraft, folder, features)
 }
 # What a data set may say whatever its source; these don't touch the images.
-COMMON = ("source", "templates", "supports", "allow_fewer")
+COMMON = ("source", "templates", "supports", "allow_fewer", "views", "flip")
 
 
 def resolve(spec: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
@@ -58,6 +59,18 @@ def _value(key: str, given: Mapping[str, Any], option: Option) -> Any:
     if option.allowed and value not in option.allowed:
         raise UserError(f"{key}: {value!r} is none of {', '.join(map(str, option.allowed))}")
     return value
+
+
+def views(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """How many `views` of each train image are wanted, and whether to `flip` some of them; empty where none are.
+
+    Raises `UserError`, with the key, where there are no images to make views of.
+    """
+    if "views" not in spec:
+        return {}
+    if source.prepare is None:
+        raise UserError("views: there are no images to augment; allowed: train_views (N, V, D) in the npz file")
+    return {"views": spec["views"], "flip": spec.get("flip", source.flip)}
 
 
 def _nearest(word: object, known: Mapping[str, Any]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,57 +20,22 @@ from numpy.typing import NDArray
 
 from workflow.lib import backbones
 from workflow.lib.backbones import Backbone
-from workflow.lib.errors import UserError
+from workflow.lib.encoder import Encoder
 from workflow.lib.features import Features, Split
 from workflow.lib.images import Preprocess
 from workflow.lib.index import Index
 from workflow.lib.progress import bar
+from workflow.lib.views import Augmentation
+from workflow.lib.views import load as load_views
 
 log = logging.getLogger(__name__)
 
 # On a CPU every thread has a batch of its own: small ones stay in its cache and share the work out evenly.
 DEFAULT_BATCH_SIZE = {"cpu": 16, "cuda": 64}
 _BATCHES_AHEAD = 2
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Encoder:
-    """A forward pass in pieces of at most `batch_size`, which is halved whenever memory runs out.
-
-    Threads may share an encoder.
-    """
-
-    def __init__(self, forward: Callable[[torch.Tensor], torch.Tensor], batch_size: int) -> None:
-        self._forward = forward
-        self.batch_size = batch_size
-
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """`forward` of the batch `(N, ...)`. Raises `UserError` where not even one item fits into memory."""
-        while True:
-            size = self.batch_size
-            try:
-                return torch.cat([self._forward(piece) for piece in torch.split(batch, size)])
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                reason = str(error)
-            # Only here, where the exception and the tensors that it holds are gone, is their memory free.
-            self._halve(min(size, len(batch)), reason)
-
-    def _halve(self, size: int, reason: str) -> None:
-        if size == 1:
-            raise UserError(f"not even one image at a time fits into memory: {reason}")
-        self.batch_size = min(self.batch_size, size // 2)
-        log.warning("out of memory at %d at a time, going on with %d", size, self.batch_size)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def extract(
@@ -77,11 +45,13 @@ def extract(
     names: Mapping[str, str],
     threads: int,
     device: str = "auto",
+    views: int = 0,
+    flip: bool = True,
 ) -> Features:
     """Load the backbone of `spec` once, and take the images in `index` and the class names in `templates` through it.
 
-    `names` goes into the metadata. Raises `UserError` where the model can't be had, an image can't be read, or the
-    features come out with NaN or infinite values.
+    `views` of every train image are added, half of them mirrored if `flip`. `names` goes into the metadata. Raises
+    `UserError` where the model can't be had, an image can't be read, or features come out with NaN or infinite values.
     """
     backbone = backbones.load(spec, device)
     log.info("%s on %s, %s, weights %s", spec["model"], backbone.device, backbone.dtype, backbone.fingerprint[:12])
@@ -89,7 +59,23 @@ def extract(
     text = embed_texts(backbone, index.classnames, templates, size, threads) if templates else None
     splits = extract_splits(backbone, index, size, threads)
     metadata = {**names, **_provenance(backbone, index, spec, templates)}
-    return Features(splits, index.classnames, text, backbone.logit_scale, metadata)
+    made = Features(splits, index.classnames, text, backbone.logit_scale, metadata)
+    return _with_views(made, backbone, index, augmentation(backbone, flip), views, size, threads) if views else made
+
+
+def augmentation(backbone: Backbone, flip: bool) -> Augmentation:
+    """That of the views: to the size of the backbone's images."""
+    size = json.loads(backbone.preprocessing)["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return Augmentation((height, width), flip=0.5 if flip else 0.0)
+
+
+def _with_views(
+    made: Features, backbone: Backbone, index: Index, how: Augmentation, count: int, batch_size: int, threads: int
+) -> Features:
+    paths = [index.root / file for file, _ in index.splits["train"]]
+    metadata = {**made.metadata, "views": {"count": count, **how.describe()}}
+    return replace(made, metadata=metadata, train_views=embed_views(backbone, paths, how, count, batch_size, threads))
 
 
 def _provenance(backbone: Backbone, index: Index, spec: Mapping[str, Any], templates: Sequence[str]) -> dict[str, Any]:
@@ -126,18 +112,42 @@ def embed_images(
     a forward pass spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads
     takes whole batches from file to embedding, on one core.
     """
-    preprocess, encoder = Preprocess(backbone.preprocess), Encoder(backbone.encode_images, batch_size)
-
-    def encode(images: torch.Tensor) -> torch.Tensor:
-        return encoder(preprocess.finish(images.to(backbone.device)))
-
-    batches = _batches(paths, batch_size)
-    if backbone.device.type != "cpu" if decode_ahead is None else decode_ahead:
-        results: Iterator[torch.Tensor] = map(encode, _in_order(preprocess.load, batches, threads))
-    else:
-        results = _in_order(lambda batch: encode(preprocess.load(batch)), batches, threads)
+    preprocess = Preprocess(backbone.preprocess)
+    ahead = backbone.device.type != "cpu" if decode_ahead is None else decode_ahead
+    batches, encode = _batches(paths, batch_size), _encode(backbone, preprocess, batch_size)
     with bar(len(paths), "images") as progress, _one_core_a_thread(backbone.device):
-        return _gather(results, progress.update)
+        return _gather(_both(preprocess.load, encode, batches, threads, ahead), progress.update)
+
+
+def embed_views(
+    backbone: Backbone, paths: Sequence[Path], how: Augmentation, count: int, batch_size: int, threads: int
+) -> NDArray[np.float32]:
+    """Pooled embeddings `(N, count, D)`, not normalised, of views of the images in `paths`, the rows of a split."""
+    ahead = backbone.device.type != "cpu"
+    batches = _batches(list(enumerate(paths)), max(1, batch_size // count))
+    encode = _encode(backbone, Preprocess(backbone.preprocess), batch_size)
+    with bar(len(paths) * count, "views", unit="views") as progress, _one_core_a_thread(backbone.device):
+        x = _gather(_both(partial(load_views, how, count), encode, batches, threads, ahead), progress.update)
+    return x.reshape(len(paths), count, -1)
+
+
+def _encode(backbone: Backbone, preprocess: Preprocess, batch_size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """From bytes `(N, H, W, 3)` to embeddings `(N, D)`."""
+    encoder = Encoder(backbone.encode_images, batch_size)
+    return lambda images: encoder(preprocess.finish(images.to(backbone.device)))
+
+
+def _both(
+    load: Callable[[Item], torch.Tensor],
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    items: Iterable[Item],
+    threads: int,
+    ahead: bool,
+) -> Iterator[torch.Tensor]:
+    """`encode(load(item))` of every item: `load` alone in the threads, ahead of `encode`, or both of them there."""
+    if ahead:
+        return map(encode, _in_order(load, items, threads))
+    return _in_order(lambda item: encode(load(item)), items, threads)
 
 
 def embed_texts(

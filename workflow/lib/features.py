@@ -1,7 +1,8 @@
 """Pooled CLIP features of one dataset under one backbone: the file that everything after extraction reads.
 
 A features file is safetensors: `train_x (N, D)` float32, not normalised, and `train_y (N,)` int64, the same for `val`
-and `test` where they exist, `text (K, T, D)` (one embedding per class and template) where there is text, and
+and `test` where they exist, `text (K, T, D)` (one embedding per class and template) where there is text,
+`train_views (N, V, D)` (augmented views of the train images, not normalised) where they were asked for, and
 `logit_scale ()`. What the features depend on is metadata. This module needs no torch.
 """
 
@@ -28,6 +29,7 @@ FORMAT = 1
 # safetensors keeps its metadata in no fixed order. All of ours is the JSON under this one key, so that equal features
 # are equal bytes and their hash can stand for them.
 _METADATA_KEY = "features"
+_VIEWS = "train_views"
 
 Array = NDArray[Any]
 
@@ -45,6 +47,7 @@ class Features:
     """The features of a dataset: splits, class names (K), text `(K, T, D)` or `None`, exp(logit_scale).
 
     `metadata` is JSON-like: what the features were made from. `files` there lists the images of each split.
+    `train_views (N, V, D)` are augmented views of the images of train, not normalised, or `None`.
     """
 
     splits: Mapping[str, Split]
@@ -52,6 +55,7 @@ class Features:
     text: NDArray[np.float32] | None
     logit_scale: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    train_views: NDArray[np.float32] | None = None
 
     def class_text(self) -> NDArray[np.float32] | None:
         """The unit text embedding of each class `(K, D)`: templates normalised, averaged, normalised again."""
@@ -72,6 +76,8 @@ def write(path: str | os.PathLike[str], features: Features) -> None:
         tensors[f"{name}_x"], tensors[f"{name}_y"] = split.x, split.y
     if features.text is not None:
         tensors["text"] = features.text
+    if features.train_views is not None:
+        tensors[_VIEWS] = features.train_views
     metadata = {**features.metadata, "format": FORMAT, "classnames": features.classnames}
     header = {_METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}
     with files.atomic(path) as temporary:
@@ -79,8 +85,10 @@ def write(path: str | os.PathLike[str], features: Features) -> None:
         save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, temporary, header)
 
 
-def read(path: str | os.PathLike[str], splits: Collection[str] | None = None) -> Features:
+def read(path: str | os.PathLike[str], splits: Collection[str] | None = None, views: bool = False) -> Features:
     """Read a features file: the named `splits`, or all that it has. The others are not even loaded.
+
+    Nor are the views of train, the largest part of a file that has them, unless `views`.
 
     Raises `UserError` where the file is missing, is no features file, lacks a split or holds wrong values.
     """
@@ -90,7 +98,7 @@ def read(path: str | os.PathLike[str], splits: Collection[str] | None = None) ->
     try:
         with safe_open(where, framework="numpy") as file:
             metadata = _parse_metadata(file.metadata(), where)
-            tensors = {key: file.get_tensor(key) for key in _wanted(file.keys(), splits, where)}
+            tensors = {key: file.get_tensor(key) for key in _wanted(file.keys(), splits, views, where)}
     except SafetensorError as error:
         raise UserError(f"{where}: not a safetensors file, or cut short ({one_line(error)})") from error
     return assemble(tensors, metadata.pop("classnames"), metadata, where)
@@ -103,13 +111,15 @@ def _parse_metadata(header: dict[str, str] | None, where: str) -> dict[str, Any]
     return dict(metadata)
 
 
-def _wanted(keys: Collection[str], splits: Collection[str] | None, where: str) -> list[str]:
-    """The tensors to load for `splits`: theirs, and those that belong to no split."""
+def _wanted(keys: Collection[str], splits: Collection[str] | None, views: bool, where: str) -> list[str]:
+    """The tensors to load for `splits`: theirs, train's views if asked for, and those that belong to no split."""
     there = [split for split in SPLITS if f"{split}_x" in keys]
     missing = sorted(set(splits or ()) - set(there))
     if missing:
         raise UserError(f"{where}: no split {', '.join(missing)}; it has {', '.join(there)}")
     skipped = {f"{split}_{part}" for split in there if splits and split not in splits for part in "xy"}
+    if not views or "train_x" in skipped:
+        skipped.add(_VIEWS)
     return sorted(set(keys) - skipped)
 
 
@@ -128,7 +138,8 @@ def assemble(tensors: Mapping[str, Array], classnames: list[str], metadata: dict
     scale = _floats(tensors, "logit_scale", where)
     if scale.size != 1:
         raise UserError(f"{where}: logit_scale is {kind(scale)}; a single number is wanted")
-    features = Features(splits, tuple(classnames), text, float(scale.reshape(())), metadata)
+    views = _floats(tensors, _VIEWS, where) if _VIEWS in tensors else None
+    features = Features(splits, tuple(classnames), text, float(scale.reshape(())), metadata, views)
     check(features, where)
     return features
 
@@ -164,6 +175,8 @@ def check(features: Features, where: str) -> None:
             raise UserError("no images: train_x and train_y are wanted")
         if features.text is not None:
             widths["text"] = _check_text(features.text, len(features.classnames))
+        if features.train_views is not None:
+            widths[_VIEWS] = _check_views(features.train_views, features)
         if len(set(widths.values())) > 1:
             found = ", ".join(f"{key} has {width}" for key, width in widths.items())
             raise UserError(f"the number of dimensions D differs: {found}")
@@ -199,3 +212,16 @@ def _check_text(text: NDArray[np.float32], classes: int) -> int:
     if not np.isfinite(text).all():
         raise UserError("text has NaN or infinite values")
     return int(text.shape[2])
+
+
+def _check_views(views: NDArray[np.float32], features: Features) -> int:
+    """Check the views of train; returns D."""
+    rows = len(features.splits["train"].x) if "train" in features.splits else 0
+    if views.ndim != 3 or views.shape[0] != rows or 0 in views.shape:
+        raise UserError(f"{_VIEWS} has shape {views.shape}; (N, V, D) with N = {rows}, the rows of train_x, is wanted")
+    if (wrong := np.flatnonzero(~np.isfinite(views).all(axis=(1, 2)))).size:
+        raise UserError(f"{_VIEWS} has NaN or infinite values, first in row {wrong[0]}")
+    recorded = features.metadata.get("views", {}).get("count", views.shape[1])
+    if recorded != views.shape[1]:
+        raise UserError(f"{_VIEWS} has {views.shape[1]} views of each image, but the metadata says {recorded}")
+    return int(views.shape[2])

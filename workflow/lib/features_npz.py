@@ -12,7 +12,13 @@ from workflow.lib.errors import UserError
 from workflow.lib.features import Array, Features, assemble, kind
 from workflow.lib.index import SPLITS
 
-NAMES = (*(f"{split}_{part}" for split in SPLITS for part in "xy"), "classnames", "text_x", "logit_scale")
+NAMES = (
+    *(f"{split}_{part}" for split in SPLITS for part in "xy"),
+    "train_views",
+    "classnames",
+    "text_x",
+    "logit_scale",
+)
 DEFAULT_LOGIT_SCALE = 100.0  # exp(logit_scale) of most CLIP models, which clip it there in training
 
 
@@ -20,7 +26,8 @@ def read_npz(path: str | os.PathLike[str]) -> Features:
     """Read features from an npz file, without pickles.
 
     It holds `train_x (N, D)`, `train_y (N,)`, the same for `val` and `test` where they exist, `classnames (K,)`, and
-    optionally `text_x (K, D)` and `logit_scale ()`. Any floating-point and integer types; nothing need be normalised.
+    optionally `text_x (K, D)`, `logit_scale ()` and `train_views (N, V, D)`, V augmented views of each image. Any
+    floating-point and integer types; nothing need be normalised.
     Raises `UserError` where it holds anything else under these names.
     """
     where = os.fspath(path)

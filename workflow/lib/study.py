@@ -87,7 +87,8 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
 
 
 def _study(config: Mapping[str, Any]) -> Study:
-    protocol = {"report": "test", "select": "last", "peeking_gap": False} | dict(config.get("protocol") or {})
+    protocol: dict[str, Any] = {"report": "test", "select": "last", "peeking_gap": False}
+    protocol |= config.get("protocol") or {}
     regimes = _regimes(protocol)
     paths = list(config.get("plugins") or [])
     sets = {name: _dataset(name, entry) for name, entry in config["datasets"].items()}
@@ -136,12 +137,13 @@ def _references(files: Mapping[str, str], sets: Collection[str], models: Collect
 def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     try:
         source, options = datasets.resolve(entry)
+        augmented = datasets.views(entry, source)
     except UserError as error:
         raise _keyed(["datasets", name], entry, error) from None
     templates = list(entry.get("templates") or source.templates)
     given = {key: value for key, value in options.items() if value is not None}
     drawing = {key: entry[key] for key in ("supports", "allow_fewer") if key in entry}
-    return {"source": source.name, "templates": templates, **given, **drawing}
+    return {"source": source.name, "templates": templates, **given, **drawing, **augmented}
 
 
 def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from workflow.lib import errors, features, features_npz, files, index, logs
@@ -22,6 +23,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--templates", type=json.loads, default=[], help='JSON: prompts such as ["a photo of a {}."]')
     parser.add_argument("--backbone", required=True, help="name of the backbone in the study")
     parser.add_argument("--spec", required=True, type=json.loads, help="JSON: the backbone as in the study")
+    parser.add_argument("--views", type=int, default=0, help="augmented views of each train image (default: 0)")
+    parser.add_argument("--no-flip", action="store_true", help="no view is mirrored")
     parser.add_argument("--out", required=True, type=Path, help="the features file to write")
     parser.add_argument("--threads", type=int, default=1, help="threads that decode, and on a CPU encode (default: 1)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -35,7 +38,8 @@ def main() -> None:
     made = from_elsewhere(arguments) if "features" in arguments.spec else from_images(arguments)
     features.write(arguments.out, made)
     sizes = ", ".join(f"{name} {len(split.y)}" for name, split in made.splits.items())
-    log.info("wrote %s: %d classes; images: %s", arguments.out, len(made.classnames), sizes)
+    views = "" if made.train_views is None else f"; views of each train image: {made.train_views.shape[1]}"
+    log.info("wrote %s: %d classes; images: %s%s", arguments.out, len(made.classnames), sizes, views)
 
 
 def from_elsewhere(arguments: argparse.Namespace) -> Features:
@@ -49,7 +53,7 @@ def from_elsewhere(arguments: argparse.Namespace) -> Features:
         "spec": arguments.spec,
         "weights_sha256": files.sha256(path),
     }
-    return Features(found.splits, found.classnames, found.text, found.logit_scale, metadata)
+    return replace(found, metadata=metadata)
 
 
 def from_images(arguments: argparse.Namespace) -> Features:
@@ -68,6 +72,8 @@ def from_images(arguments: argparse.Namespace) -> Features:
         names={"dataset": arguments.dataset, "backbone": arguments.backbone},
         threads=arguments.threads,
         device=arguments.device,
+        views=arguments.views,
+        flip=not arguments.no_flip,
     )
 
 

@@ -29,7 +29,7 @@ class Source:
 
     `prepare(root, options, threads)` puts the images into the folder `root`, or finds them elsewhere, and returns their
     index; `options` has every key of `Source.options`. It is `None` for a source without images. `templates` are the
-    default prompts.
+    default prompts. `flip` is whether an image may be mirrored and still be of its class.
     """
 
     name: str
@@ -37,3 +37,4 @@ class Source:
     templates: tuple[str, ...]
     prepare: Prepare | None
     options: Mapping[str, Option] = field(default_factory=dict)
+    flip: bool = True

@@ -49,4 +49,5 @@ SOURCE = Source(
     help="scikit-learn's 1797 handwritten digits, nothing to download",
     templates=("a photo of the number {}.", "a handwritten digit {}."),
     prepare=prepare,
+    flip=False,
 )

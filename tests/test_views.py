@@ -1,0 +1,134 @@
+"""A study with augmented views, from photographs to the table, and what a change of the views runs again."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.lib import tiny
+from tests.test_workflow import ROOT, copy_code, planned, snakemake
+from workflow.lib import features, records
+
+pytestmark = pytest.mark.slow
+
+PLUGIN = """\
+from methods import Method, hookimpl
+
+
+class Spatial(Method):
+    name = "spatial"
+
+    def needs(self, params):
+        return frozenset({"image", "spatial"})
+
+
+@hookimpl
+def register_methods():
+    return [Spatial]
+"""
+EXTRACTION = {f"data set {name}: extracting features with tiny" for name in ("plain", "viewed")}
+
+
+def photographs(root: Path) -> str:
+    """Two classes, one dark and one bright, with a few images in each split."""
+    rng = np.random.default_rng(0)
+    for split, size in {"train": 4, "test": 3}.items():
+        for name, level in {"night": 40, "noon": 200}.items():
+            (root / split / name).mkdir(parents=True)
+            for number in range(size):
+                pixels = (level + rng.integers(-40, 40, (45, 60, 3))).astype(np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
+    return str(root)
+
+
+def write(folder: Path, **viewed: Any) -> None:
+    """The study; `viewed` are the settings of one of its two data sets."""
+    source = {"source": "folder", "path": str(folder / "photographs")}
+    backbone = {"model": str(folder / "tinyclip.json"), "weights": str(folder / "tinyclip.safetensors")}
+    config = {
+        "study": "views",
+        "datasets": {"plain": source, "viewed": source | viewed},
+        "backbones": {"tiny": backbone},
+        "shots": [2],
+        "seeds": 2,
+        "plugins": ["spatial.py"],
+        "methods": {
+            "tip_adapter": {"views": [False, True]},
+            "tip_adapter_f": {"views": True, "epochs": 2},
+            "gda": {"views": [False, True]},
+            "spatial": None,
+        },
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="module")
+def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code as it was when the tests began."""
+    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
+
+
+@pytest.fixture(scope="module")
+def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study, run."""
+    folder = tmp_path_factory.mktemp("views") / "study"
+    folder.mkdir()
+    photographs(folder / "photographs")
+    tiny.make(folder)
+    (folder / "spatial.py").write_text(PLUGIN)
+    write(folder, views=2)
+    done = snakemake(folder, snakefile=snakefile)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def cell(folder: Path, dataset: str, method: str) -> dict[str, Any]:
+    """The variants of a cell by name."""
+    record = records.read(folder / "results/views/metrics" / dataset / "tiny" / method / "2.json")
+    return {variant["variant"]: variant for variant in record["variants"]}
+
+
+def test_the_views_of_train_are_in_the_features_of_the_data_set_that_asks_for_them(finished: Path) -> None:
+    viewed, plain = (
+        features.read(finished / "features/tiny" / f"{name}.safetensors", views=True) for name in ("viewed", "plain")
+    )
+    assert (viewed.train_views.shape, plain.train_views) == ((8, 2, 16), None)
+    assert (viewed.metadata["views"]["count"], viewed.metadata["views"]["flip"]) == (2, 0.5)
+    assert np.array_equal(viewed.splits["train"].x, plain.splits["train"].x)
+
+
+def test_with_views_every_variant_has_a_result(finished: Path) -> None:
+    for method in ("tip_adapter", "tip_adapter_f", "gda"):
+        assert {variant["status"] for variant in cell(finished, "viewed", method).values()} == {"ok"}
+
+
+def test_without_views_the_variants_that_want_them_are_n_a_and_the_table_says_what_to_do(finished: Path) -> None:
+    found = cell(finished, "plain", "tip_adapter")
+    assert {name: variant["status"] for name, variant in found.items()} == {"views=false": "ok", "views=true": "n/a"}
+    table = (finished / "results/views/tables/plain.tiny.md").read_text()
+    assert "needs views, which these features don't have: set `views:` in the data set's entry" in table
+    assert re.search(r"\| gda \(views=true\) \[\d\] *\| +n/a +\|", table)
+
+
+def test_a_method_that_needs_what_no_features_have_is_n_a_everywhere(finished: Path) -> None:
+    for dataset in ("plain", "viewed"):
+        assert cell(finished, dataset, "spatial")["-"]["status"] == "n/a"
+        assert "needs spatial" in (finished / f"results/views/tables/{dataset}.tiny.md").read_text()
+
+
+@pytest.mark.parametrize("change", [{"views": 3}, {"views": 2, "flip": False}, {}], ids=str)
+def test_a_change_of_the_views_extracts_again_and_prepares_no_images(
+    finished: Path, snakefile: Path, change: dict[str, Any]
+) -> None:
+    try:
+        write(finished, **change)
+        jobs = planned(finished, snakefile)
+    finally:
+        write(finished, views=2)
+    assert jobs & EXTRACTION == {"data set viewed: extracting features with tiny"}
+    assert not any("preparing images" in job or "plain" in job for job in jobs)
+    assert planned(finished, snakefile) == set()
