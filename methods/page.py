@@ -8,8 +8,8 @@ from methods.registry import Entry, Registry
 HEAD = """# Methods
 
 Made from the declarations by `make docs`; a test keeps it current. Notation: support `F (N, D)` with one-hot labels
-`Y (N, K)`, a query `f (D,)`, class text `T (K, D)`, all of unit length unless said otherwise; `s` is exp(logit_scale); a hat
-means made unit again.
+`Y (N, K)`, a query `f (D,)`, class text `T (K, D)`, all of unit length unless said otherwise; `s` is exp(logit_scale);
+a hat means made unit again.
 """
 
 
