@@ -36,7 +36,7 @@ class ProximalKernel(GridMethod):
     grid = {"beta": np.linspace(0.5, 3, 6).tolist(), "lambda": np.geomspace(1e-3, 1, 13).tolist()}
 
     def configured(self, task: Task, replica: Replica) -> Point:
-        shots = by_shots.shots(task, replica)
+        shots = by_shots.shots(task)
         beta = replica.params["beta"] or by_shots.nearest(BETA, shots)
         return {"beta": beta, "lambda": replica.params["lambda"] or by_shots.nearest(LAMBDA, shots)}
 

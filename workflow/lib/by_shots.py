@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from math import log
 
-from methods.base import Replica, Task
+from methods.base import Task
 
 
-def shots(task: Task, replica: Replica) -> float:
-    """Labelled images per class of a replica's support: the mean where the classes differ."""
-    return len(task.supports[replica.seed].y) / task.classes
+def shots(task: Task) -> float:
+    """The number of shots; of `all`, the images per class on average."""
+    if task.shots.isdigit():
+        return max(1, int(task.shots))
+    return len(next(iter(task.supports.values())).y) / task.classes
 
 
 def nearest(table: Mapping[int, float], shots: float) -> float:

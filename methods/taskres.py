@@ -1,0 +1,51 @@
+"""TaskRes: the class texts with a trained residual of the task's own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from methods import Array, Method, Param, Params, Recipe, Replica, Task, TrainedMethod, hookimpl, training, unit
+from workflow.lib import by_shots
+
+
+class TaskResidual(TrainedMethod):
+    """`s f T̂'^T` with `T' = T + α X`, where X `(K, D)` is trained and begins at zero, which is zero-shot."""
+
+    name = "taskres"
+    paper = "arXiv:2211.10277"
+    params = {
+        "alpha": Param(0.5, "weight α of the residual beside the class texts", low=0),
+        **training(lr=2e-3, epochs=100, weight_decay=0.0, batch_size=256),
+        "epochs": Param(0, "passes over the support; 0 takes 100, or 200 from 8 shots on", low=0),
+        "warmup_lr": Param(1e-5, "learning rate of the first epoch", above=0),
+    }
+    scalars = ("alpha",)
+
+    def needs(self, params: Params) -> frozenset[str]:
+        return frozenset({"image", "text"})
+
+    def recipe(self, task: Task, params: Params) -> Recipe:
+        epochs = params["epochs"] or (200 if by_shots.shots(task) >= 8 else 100)
+        return Recipe(
+            "adam",
+            params["lr"],
+            params["weight_decay"],
+            epochs,
+            params["batch_size"],
+            schedule="cosine",
+            warmup_epochs=1,
+            warmup_lr=params["warmup_lr"],
+        )
+
+    def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
+        import torch
+
+        text = task.class_text()
+        return {"residual": nn.Parameter(torch.zeros(text.shape)), "text": text, "scale": task.logit_scale}
+
+    def logits(self, head: Any, x: Array) -> Array:
+        return head.scale * (x @ unit(head.text + head.alpha * head.residual).mT)
+
+
+@hookimpl
+def register_methods() -> list[type[Method]]:
+    return [TaskResidual]

@@ -1,0 +1,29 @@
+"""The trained methods by another route than the engine: one replica, `torch.optim`, autograd, a loop over steps."""
+
+from collections.abc import Callable, Sequence
+from math import cos, pi
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def cosine(lr: float, steps: int) -> list[float]:
+    """The rates of so many steps of half a cosine."""
+    return [lr * (1 + cos(pi * step / steps)) / 2 for step in range(steps)]
+
+
+def descend(
+    optimizer: torch.optim.Optimizer,
+    rates: Sequence[float],
+    logits: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    penalty: Callable[[], Tensor] = lambda: torch.tensor(0.0),
+) -> None:
+    """A step for each rate, each on all samples."""
+    for rate in rates:
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        (functional.cross_entropy(logits(x), y) + penalty()).backward()
+        optimizer.step()

@@ -1,0 +1,97 @@
+"""What the tests of the methods share: made problems that are easy to solve, with class texts near the classes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from methods import Method, Replica, Support, Task, unit
+from methods.base import Floats, Labels
+
+
+@dataclass(frozen=True)
+class Easy:
+    """A task, queries `(M, D)` with their labels `(M,)`, and short ways to ask a method about them."""
+
+    task: Task
+    queries: Floats
+    labels: Labels
+
+    @property
+    def support(self) -> Support:
+        """That of seed 0."""
+        return self.task.supports[0]
+
+    @property
+    def zero_shot(self) -> Floats:
+        """`s f T^T`, `(M, K)`."""
+        return self.task.logit_scale * self.queries @ self.task.class_text().T
+
+    def points(self, method: type[Method], seed: int = 0, **params: float) -> list[tuple[dict[str, float], Floats]]:
+        """Every candidate's point and logits `(M, K)`, the default last."""
+        one = Replica("-", method.defaults(params) | params, seed)
+        return [(dict(c.point), np.asarray(c.logits(self.queries)).copy()[0]) for c in method().fit(self.task, [one])]
+
+    def logits(self, method: type[Method], seed: int = 0, **params: float) -> Floats:
+        """The default candidate's logits `(M, K)`."""
+        return self.points(method, seed, **params)[-1][1]
+
+    def notes(self, method: type[Method]) -> list[str]:
+        """The footnotes of seed 0."""
+        one = Replica("-", method.defaults({}), 0)
+        return [candidate.note for candidate in method().fit(self.task, [one])]
+
+    def accuracy(self, method: type[Method], **params: float) -> float:
+        return float((self.logits(method, **params).argmax(1) == self.labels).mean())
+
+    def permuted(self, order: Sequence[int]) -> "Easy":
+        """The same images with class `order[k]` in the place of class k."""
+        place = np.argsort(order)
+        supports = {seed: Support(one.x, place[one.y]) for seed, one in self.task.supports.items()}
+        names = [self.task.classnames[k] for k in order]
+        task = replace(self.task, supports=supports, classnames=names, text=self.task.class_text()[list(order)])
+        return Easy(task, self.queries, place[self.labels])
+
+
+def make_easy(
+    counts: Sequence[int] = (4, 4, 4),
+    dim: int = 8,
+    seeds: int = 1,
+    scale: float = 20.0,
+    noise: float = 0.5,
+    text_noise: float = 0.5,
+    choosing: bool = False,
+) -> Easy:
+    """`counts[k]` images of class k around random centres that share a direction, as CLIP's embeddings do."""
+    rng = np.random.default_rng(5)
+    classes = len(counts)
+    centres = unit(rng.normal(size=(classes, dim)) + 0.5)
+
+    def near(labels: Labels, by: float) -> Floats:
+        return unit(centres[labels] + by / dim**0.5 * rng.normal(size=(len(labels), dim))).astype(np.float32)
+
+    labels = np.repeat(np.arange(classes), counts)
+    supports = {seed: Support(near(labels, noise), labels) for seed in range(seeds)}
+    asked = rng.integers(classes, size=30)
+    task = Task(
+        supports,
+        [f"class {k}" for k in range(classes)],
+        str(max(counts)),
+        near(np.arange(classes), text_noise),
+        scale,
+        choosing,
+    )
+    return Easy(task, near(asked, noise), asked)
+
+
+@pytest.fixture
+def easy() -> Easy:
+    """Three classes, four shots, eight dimensions."""
+    return make_easy()
+
+
+@pytest.fixture
+def easy_of() -> Callable[..., Easy]:
+    """Makes other easy problems."""
+    return make_easy
