@@ -32,15 +32,14 @@ class AttentionProbe(TrainedMethod):
         return {
             "image_norm": norm("pre_norm"),
             "text_norm": norm("pre_norm"),
-            "norm": norm("post_norm"),
-            "linear": nn.Linear(task.dim, task.classes),
+            "classifier": nn.Sequential(norm("post_norm"), nn.Linear(task.dim, task.classes)),
             "text": task.class_text(),
         }
 
     def logits(self, head: Any, x: Array) -> Array:
         x, text = head.image_norm(x), head.text_norm(head.text)
-        attention = (x @ text.mT / x.shape[-1] ** 0.5).softmax(-1)
-        return head.linear(head.norm((1 - head.ratio) * x + head.ratio * (attention @ text)))
+        attended = (x @ (text.mT / x.shape[-1] ** 0.5)).softmax(-1) @ text
+        return head.classifier(x.lerp(attended, head.ratio))
 
 
 @hookimpl

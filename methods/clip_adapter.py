@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Params, Replica, Task, TrainedMethod, hookimpl, training, unit
+from methods import Array, Method, Param, Params, Replica, Task, TrainedMethod, hookimpl, training
 
 PAPER = {"ratio": 0.2, "lr": 1e-5, "epochs": 200}  # section 4.1 of the paper; its schedule is CoOp's
+TINY = 1e-12  # a zero vector's logits are zero
 
 
 class ClipAdapter(TrainedMethod):
@@ -46,8 +47,8 @@ class ClipAdapter(TrainedMethod):
 
     def logits(self, head: Any, x: Array) -> Array:
         x = head.norm(x)
-        adapted = head.up(head.down(x).relu()).relu()
-        return unit((1 - head.ratio) * x + head.ratio * adapted) @ head.text.mT
+        mixed = x.lerp(head.up(head.down(x).relu()).relu(), head.ratio)
+        return mixed @ head.text.mT / mixed.norm(dim=-1, keepdim=True).clamp_min(TINY)
 
 
 @hookimpl

@@ -18,11 +18,11 @@ class LinearProbe(TrainedMethod):
     }
 
     def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
-        norm = nn.BatchNorm1d(task.dim) if replica.params["batch_norm"] else nn.Identity()
-        return {"norm": norm, "linear": nn.Linear(task.dim, task.classes)}
+        norm = [nn.BatchNorm1d(task.dim)] if replica.params["batch_norm"] else []
+        return {"classifier": nn.Sequential(*norm, nn.Linear(task.dim, task.classes))}
 
     def logits(self, head: Any, x: Array) -> Array:
-        return head.linear(head.norm(x))
+        return head.classifier(x)
 
 
 @hookimpl

@@ -26,7 +26,7 @@ class TrainedMethod(Method):
         """Logits `(R, B, K)` of images `x (R, B, D)`, or `(M, D)` shared by all replicas, with R replicas of `head`.
 
         Attributes of `head` are the layers, called like modules, and parameters, constants and scalars with a leading
-        replica dimension; a constant that is the same array for all replicas has none.
+        replica dimension; a constant that is the same for all replicas has none.
         """
         raise NotImplementedError(f"{type(self).__name__} must override `logits`")
 

@@ -4,6 +4,7 @@ PyTorch's kernel takes `(B, C)` alone: used on `(B, R D)` it is bound by the tra
 the batch are products with a row of ones, which run as fast as memory gives the numbers.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,47 +12,49 @@ from torch import Tensor
 from torch.autograd import Function
 
 
-class BatchNormFunction(Function):
-    """`weight (x − mean) / √(var + eps) + bias` over `x (R, B, D)`, or `(1, B, D)` shared by all replicas.
+def standardise(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of `x (R, B, D)`: `x − mean (R, B, D)`, and `(R, 1, D)` each 1 / √(var + eps), mean and biased variance."""
+    mean = batch_mean(x)
+    centred = x - mean
+    var = batch_mean(centred * centred)
+    return centred, (var + eps).rsqrt_(), mean, var
 
-    `weight` and `bias` are `(R, 1, D)`. Gives the result `(R, B, D)` and the batch's mean and biased variance.
-    """
 
+def batch_mean(x: Tensor) -> Tensor:
+    """Means `(R, 1, D)` over the batch of `x (R, B, D)`."""
+    return torch.bmm(_shares(len(x), x.shape[1], x.dtype, x.device), x)
+
+
+@cache
+def _shares(replicas: int, batch: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """1 / B, as `(R, 1, B)`."""
+    return torch.full((replicas, 1, batch), 1 / batch, dtype=dtype, device=device)
+
+
+class _Scale(Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        mean = _sum(x) / x.shape[1]
-        centred = x - mean
-        var = _sum(centred * centred) / x.shape[1]
-        inverse = (var + eps).rsqrt()
+    def forward(ctx: Any, x: Tensor, centred: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         scale = weight * inverse
         ctx.save_for_backward(centred, inverse, scale)
-        ctx.mark_non_differentiable(mean, var)
-        ctx.set_materialize_grads(False)
-        return torch.addcmul(bias, centred, scale), mean, var
+        return torch.addcmul(bias, centred, scale)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor]:
         centred, inverse, scale = ctx.saved_tensors
-        gradient = gradients[0]
-        for_bias = _sum(gradient)
-        for_weight = _sum(gradient * centred) * inverse
-        for_x = None
-        if ctx.needs_input_grad[0]:
-            for_x = _for_x(gradient, centred, inverse, scale, for_weight, for_bias)
-        return for_x, for_weight, for_bias, None
+        gradient, batch = gradients[0], gradients[0].shape[1]
+        mean = batch_mean(gradient)
+        slope = batch_mean(gradient * centred) * inverse
+        # scale (g − mean(g) − x̂ mean(g x̂))
+        for_x = torch.addcmul(gradient - mean, centred, slope * inverse, value=-1).mul_(scale)
+        if len(centred) < len(gradient):
+            for_x = for_x.sum(0, keepdim=True)
+        return for_x, None, None, slope * batch, mean * batch
 
 
-def _for_x(
-    gradient: Tensor, centred: Tensor, inverse: Tensor, scale: Tensor, for_weight: Tensor, for_bias: Tensor
-) -> Tensor:
-    """`scale (g − mean(g) − x̂ mean(g x̂))` with `x̂ = centred · inverse`."""
-    batch = gradient.shape[1]
-    within = torch.addcmul(gradient - for_bias / batch, centred, for_weight * inverse, value=-1 / batch) * scale
-    return within if len(centred) == len(gradient) else within.sum(0, keepdim=True)
+def scale(x: Tensor, centred: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`weight x̂ + bias` with `x̂ = centred · inverse`, as `standardise` gives them, and with a gradient for x as well.
 
-
-def _sum(x: Tensor) -> Tensor:
-    """Sums `(R, 1, D)` over the batch of `x (R, B, D)`."""
-    return torch.bmm(x.new_ones(1, 1, x.shape[1]).expand(len(x), -1, -1), x)
+    x is `(R, B, D)`, or `(1, B, D)` shared by all replicas; `weight` and `bias` are `(R, 1, D)`.
+    """
+    result: Tensor = _Scale.apply(x, centred, inverse, weight, bias)
+    return result

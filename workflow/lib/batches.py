@@ -15,16 +15,16 @@ class Batches:
     """The batches of R replicas without end: `x (R, B, D)` and `y (R, B)`. `per_epoch` steps see every sample once."""
 
     def __init__(self, method: TrainedMethod, task: Task, replicas: Sequence[Replica], batch_size: int) -> None:
-        sources = zip(*(method.sources(task, replica) for replica in replicas), strict=True)
-        self._sources = [
-            _Source(supports, [replica.rng(_stream(i)) for replica in replicas], batch_size, task.device)
-            for i, supports in enumerate(sources)
+        supports = zip(*(method.sources(task, replica) for replica in replicas), strict=True)
+        sources = [
+            _Source(own, [replica.rng(_stream(i)) for replica in replicas], batch_size, task.device)
+            for i, own in enumerate(supports)
         ]
-        self.per_epoch = len(self._sources[0].bounds)
-        self._rows = [source.rows() for source in self._sources]
+        self.per_epoch = len(sources[0].bounds)
+        self._batches = [source.batches() for source in sources]
 
     def __next__(self) -> tuple[Tensor, Tensor]:
-        parts = [source.take(next(rows)) for source, rows in zip(self._sources, self._rows, strict=True)]
+        parts = [next(batches) for batches in self._batches]
         if len(parts) == 1:
             return parts[0]
         return torch.cat([x for x, _ in parts], 1), torch.cat([y for _, y in parts], 1)
@@ -60,14 +60,14 @@ class _Source:
         self._first = np.array([[first_row[id(support.x)]] for support in supports])
         self.bounds = bounds(self._size, batch_size)
 
-    def rows(self) -> Iterator[Tensor]:
-        """Rows `(R, B)` of batch after batch; every epoch in a new order, each replica's from its own generator."""
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batch after batch; every epoch in a new order, each replica's from its own generator."""
+        replicas, dim = len(self._rngs), self._x.shape[1]
         while True:
             order = np.stack([rng.permutation(self._size) for rng in self._rngs]) + self._first
-            epoch = torch.from_numpy(order).to(self._device, non_blocking=True)
-            yield from (epoch[:, start:stop] for start, stop in self.bounds)
-
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """`x (R, B, D)` and `y (R, B)` of rows `(R, B)`."""
-        flat = rows.flatten()
-        return self._x.index_select(0, flat).view(*rows.shape, -1), self._y.index_select(0, flat).view(rows.shape)
+            # The rows of a batch lie together, so that a step needs a view and a gather.
+            parts = np.concatenate([order[:, start:stop].ravel() for start, stop in self.bounds])
+            rows = torch.from_numpy(parts).to(self._device, non_blocking=True)
+            sizes = [(stop - start) * replicas for start, stop in self.bounds]
+            for own, labels in zip(torch.split(rows, sizes), torch.split(self._y[rows], sizes), strict=True):
+                yield self._x.index_select(0, own).view(replicas, -1, dim), labels.view(replicas, -1)

@@ -5,156 +5,175 @@ tensors carry a leading replica dimension and live on the device.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
+from math import ceil
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 
-from methods.base import Candidate, Replica, Task
+from methods.base import Array, Candidate, Replica, Task
 from methods.recipe import Recipe
 from methods.trained import TrainedMethod
-from workflow.lib.layers import Head
+from workflow.lib.batches import Batches
+from workflow.lib.heads import Head
+from workflow.lib.optimizers import Optimizer, steps
+from workflow.lib.per_queries import PerQueries
 
-QUERY_ROWS = 1024  # queries scored at a time: bounds the memory of R x M x D intermediates
+CPU_CHUNK = 16 * 2**20  # bytes that a chunk of replicas works on: more of them would leave the caches
+GPU_CHUNK = 0.25  # likewise as a share of the GPU's memory
+CPU_SLICE = 2**20  # bytes of (R, M, D) intermediates in a slice of queries
+GPU_SLICE = 2**28
 LOG_SECONDS = 2.0
 
 
 def trainable(method: TrainedMethod, task: Task, replica: Replica) -> int:
     """How many numbers one replica learns."""
-    return sum(parameter.numel() for parameter in Head(method, task, [replica]).parameters())
+    return sum(weight.numel() for weight in Head(method, task, [replica]).weights.values())
 
 
 def train(method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
-    """Train replicas of one shape side by side; yields a candidate after every epoch."""
+    """Train replicas of one shape side by side, chunk after chunk; yields a candidate of a chunk after every epoch."""
     torch.set_num_threads(task.threads)
-    recipe = [method.recipe(task, replica.params) for replica in replicas]
-    data = _Supports(task, replicas)
-    head = Head(method, task, replicas)
-    step = _Step(head, recipe, data)
-    progress = _Progress(task, method.name, len(replicas), recipe[0].epochs)
-    for epoch in range(1, recipe[0].epochs + 1):
-        loss = step.epoch()
-        yield Candidate(replicas, partial(_classify, head, task.device), {"epoch": epoch})
-        progress(epoch, loss)
+    chunks = list(_chunks(method, task, replicas))
+    progress = _Progress(task, method.name, replicas, len(chunks))
+    for chunk in chunks:
+        yield from _train(method, task, chunk, progress)
 
 
-class _Supports:
-    """The supports on the device: `x (S N, D)`, `y (S N,)`, and where each replica's rows begin."""
-
-    def __init__(self, task: Task, replicas: Sequence[Replica]) -> None:
-        seeds = sorted({replica.seed for replica in replicas})
-        supports = [task.supports[seed] for seed in seeds]
-        self.size = len(supports[0].y)
-        if any(len(support.y) != self.size for support in supports):
-            raise ValueError("supports of different sizes can't be trained side by side")
-        self.x = torch.from_numpy(np.concatenate([support.x for support in supports])).to(task.device)
-        self.y = torch.from_numpy(np.concatenate([support.y for support in supports])).to(task.device)
-        self._offsets = np.array([seeds.index(replica.seed) * self.size for replica in replicas])[:, None]
-        self._rngs = [replica.rng("order") for replica in replicas]
-
-    def order(self) -> Tensor:
-        """Rows `(R, N)` of one epoch, each replica's shuffled by its own generator."""
-        shuffled = np.stack([rng.permutation(self.size) for rng in self._rngs])
-        return torch.from_numpy(shuffled + self._offsets).to(self.x.device, non_blocking=True)
+def _train(
+    method: TrainedMethod, task: Task, replicas: Sequence[Replica], progress: "_Progress"
+) -> Iterator[Candidate]:
+    run = Run(method, task, replicas)
+    recipe, total = run.recipe, steps(run.recipe, run.per_epoch)
+    every = recipe.every or run.per_epoch
+    progress.start(total)
+    for step in range(1, total + 1):
+        run.step()
+        if step % every == 0 or step == total:
+            point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
+            yield Candidate(replicas, run.logits, point)
+            progress(step, run)
 
 
-def batches(size: int, batch_size: int) -> list[tuple[int, int]]:
-    """Bounds of the batches of one epoch. A remainder of 1 joins the batch before it: BatchNorm can't take it."""
-    width = min(batch_size or size, size)
-    edges = [*range(0, size, width), size]
-    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
-        del edges[-2]
-    return list(pairwise(edges))
+def _recipes(method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> list[Recipe]:
+    """The recipes of the replicas, which may differ in rate and decay alone."""
+    recipes = [method.recipe(task, replica.params) for replica in replicas]
+    for replica, recipe in zip(replicas, recipes, strict=True):
+        if replace(recipe, lr=recipes[0].lr, weight_decay=recipes[0].weight_decay) != recipes[0]:
+            raise ValueError(f"{replica}: its recipe differs from the others' in more than rate and decay")
+    return recipes
 
 
-class _Step:
-    """The optimiser of all replicas, and one epoch of it."""
-
-    def __init__(self, head: Head, recipes: Sequence[Recipe], data: _Supports) -> None:
-        self._head, self._data = head, data
-        self._leaves = head.parameters()
-        self._bounds = batches(data.size, recipes[0].batch_size)
-        self._runs = _runs(recipes)
-        groups = [_group(self._leaves, run, recipes[run.start]) for run in self._runs]
-        self._optimizer = _optimizer(recipes[0], groups)
-        self._schedule = LambdaLR(self._optimizer, partial(_factor, recipes[0], len(self._bounds)))
-
-    def epoch(self) -> Tensor:
-        """One pass over the support; the mean loss of each replica `(R,)`, still on the device."""
-        self._head.train(True)
-        order = self._data.order()
-        total = torch.zeros(len(order), device=order.device)
-        for start, stop in self._bounds:
-            total += self._batch(order[:, start:stop]) * (stop - start)
-        self._head.train(False)
-        return total / self._data.size
-
-    def _batch(self, rows: Tensor) -> Tensor:
-        logits = self._head(self._data.x[rows])
-        flat = functional.cross_entropy(logits.flatten(0, 1), self._data.y[rows].flatten(), reduction="none")
-        loss = flat.view(rows.shape).mean(1)
-        gradients = torch.autograd.grad(loss.sum(), self._leaves)
-        for run, group in zip(self._runs, self._optimizer.param_groups, strict=True):
-            for parameter, gradient in zip(group["params"], gradients, strict=True):
-                # The fused kernel walks raw memory: a transposed gradient, as bmm's is, would hit the wrong weights.
-                parameter.grad = gradient[run].contiguous()
-        self._optimizer.step()
-        self._schedule.step()
-        return loss.detach()
+def _chunks(method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> Iterator[Sequence[Replica]]:
+    """Replicas that fit the budget together, in parts of nearly the same size: a function of the shapes alone."""
+    recipe = method.recipe(task, replicas[0].params)
+    batch = recipe.batch_size or len(task.supports[replicas[0].seed].y)
+    weights = trainable(method, task, replicas[0])
+    # Weight, gradient and two moments; a batch, its activations and their gradients.
+    size = 4 * (4 * weights + batch * (4 * task.dim + 4 * task.classes))
+    parts = ceil(len(replicas) / max(1, _budget(task.device) // size))
+    edges = [round(i * len(replicas) / parts) for i in range(parts + 1)]
+    yield from (replicas[a:b] for a, b in pairwise(edges))
 
 
-def _runs(recipes: Sequence[Recipe]) -> list[slice]:
-    """Neighbours with the same recipe, so that one optimiser group serves them."""
-    edges = [i for i, recipe in enumerate(recipes) if i == 0 or recipe != recipes[i - 1]]
-    return [slice(a, b) for a, b in pairwise([*edges, len(recipes)])]
+def _budget(device: str) -> int:
+    """Bytes for a chunk of replicas."""
+    if device == "cpu":
+        return CPU_CHUNK
+    return int(torch.cuda.get_device_properties(device).total_memory * GPU_CHUNK)
 
 
-def _group(leaves: Sequence[Tensor], run: slice, recipe: Recipe) -> dict[str, object]:
-    rows = [leaf.detach()[run].requires_grad_() for leaf in leaves]  # views: the step updates the head in place
-    return {"params": rows, "lr": recipe.lr, "weight_decay": recipe.weight_decay}
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Numbers below 1e-38 count as zero: a softmax of scaled cosines is full of them, and a product with one takes 100
+    times as long. Off again afterwards, for it holds for everything that this thread computes.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
-def _optimizer(recipe: Recipe, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, fused=True)
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
-    return kind(groups, eps=recipe.eps, fused=True)
+class Run:
+    """R replicas in training: one step of all, and their logits."""
+
+    def __init__(self, method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> None:
+        recipes = _recipes(method, task, replicas)
+        self.recipe = recipes[0]
+        self.head = Head(method, task, replicas)
+        self._batches = Batches(method, task, replicas, recipes[0].batch_size)
+        self.per_epoch = self._batches.per_epoch
+        self._weights = list(self.head.weights.values())
+        self._optimizer = Optimizer(self.head.weights, recipes, self.per_epoch)
+        self._slice = max(1, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
+        self._device = task.device
+        # Fresh memory for the logits of every epoch would cost as much as computing them.
+        self._out = PerQueries(lambda q: torch.empty(len(replicas), len(q), task.classes, device=task.device))
+        self._own: deque[Tensor] = deque(maxlen=self.per_epoch)  # the true classes' probabilities in the last steps
+
+    @_flushed()
+    def step(self) -> None:
+        """One batch of every replica."""
+        x, y = next(self._batches)
+        logits, penalty = self.head(x), self.head.penalty()
+        gradient, own = cross_entropy(logits.detach(), y)
+        self._own.append(own)
+        outputs, seeds = [logits], [gradient]
+        if penalty is not None:
+            outputs, seeds = [logits, penalty], [gradient, torch.ones_like(penalty)]
+        self._optimizer.step(torch.autograd.grad(outputs, self._weights, seeds))
+
+    def loss(self) -> float:
+        """Mean cross-entropy over the last epoch. Reading it waits for the device."""
+        return -torch.cat(list(self._own), 1).clamp_min(1e-38).log().mean().item()
+
+    @_flushed()
+    def logits(self, queries: Array) -> Tensor:
+        """Logits `(R, M, K)` of queries `(M, D)`, in slices that stay in the cache. The next call writes over them."""
+        out = self._out(queries)
+        self.head.train(False)
+        with torch.no_grad():
+            for start in range(0, len(queries), self._slice):
+                rows = slice(start, start + self._slice)
+                out[:, rows] = self.head(torch.as_tensor(queries[rows], device=self._device))
+        self.head.train(True)
+        return out
 
 
-def _factor(recipe: Recipe, per_epoch: int, step: int) -> float:
-    """The learning rate of a step as a share of the recipe's: linear warm-up, then constant or half a cosine."""
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    if recipe.schedule == "constant":
-        return 1.0
-    done = (step - recipe.warmup) / max(1, recipe.epochs * per_epoch - recipe.warmup)
-    return float((1 + np.cos(np.pi * done)) / 2)
-
-
-def _classify(head: Head, device: str, queries: Tensor) -> Tensor:
-    """Logits `(R, M, K)` of queries `(M, D)`, in slices of rows."""
-    with torch.no_grad():
-        parts = [head(part) for part in torch.split(torch.as_tensor(queries, device=device), QUERY_ROWS)]
-    return torch.cat(parts, 1)
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of logits `(R, B, K)` and labels `(R, B)`: the gradient of each replica's mean cross-entropy, and `p(label)`."""
+    gradient, column = logits.softmax(-1), labels[..., None]
+    own = gradient.gather(-1, column)
+    gradient.scatter_add_(-1, column, torch.full_like(own, -1.0))
+    return gradient.mul_(1 / labels.shape[1]), own[..., 0]
 
 
 class _Progress:
     """A log line every few seconds: epochs, loss, time left. Reading the loss is what waits for the device."""
 
-    def __init__(self, task: Task, name: str, replicas: int, epochs: int) -> None:
-        self._log, self._epochs = task.log, epochs
+    def __init__(self, task: Task, name: str, replicas: Sequence[Replica], chunks: int) -> None:
+        self._log, self._chunks, self._done = task.log, chunks, -1
         self._start = self._said = time.monotonic()
-        self._log(f"{name}: {replicas} trainings side by side, {epochs} epochs, on {task.device}")
+        parts = f" in {chunks} chunks" if chunks > 1 else ""
+        self._log(f"{name}: {len(replicas)} trainings side by side{parts}, on {task.device}")
 
-    def __call__(self, epoch: int, loss: Tensor) -> None:
+    def start(self, total: int) -> None:
+        """Another chunk begins, of so many steps."""
+        self._total = total
+        self._done += 1
+
+    def __call__(self, step: int, run: Run) -> None:
         now = time.monotonic()
-        if now - self._said < LOG_SECONDS and epoch < self._epochs:
+        if now - self._said < LOG_SECONDS and step < self._total:
             return
         self._said = now
-        left = (now - self._start) / epoch * (self._epochs - epoch)
-        self._log(f"  epoch {epoch}/{self._epochs}, loss {loss.mean().item():.4f}, {left:.0f} s left")
+        done = self._done + step / self._total
+        left = (now - self._start) / done * (self._chunks - done)
+        epoch = f"epoch {step / run.per_epoch:.0f}/{self._total / run.per_epoch:.0f}"
+        part = f"chunk {self._done + 1}/{self._chunks}, " if self._chunks > 1 else ""
+        self._log(f"  {part}{epoch}, loss {run.loss():.4f}, {left:.0f} s left")

@@ -19,7 +19,8 @@ class Head:
     def __init__(self, method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> None:
         self._method = method
         self._parts = SimpleNamespace()
-        self._layers: list[Layer] = []
+        self._layers: dict[str, Layer] = {}
+        self._loose: dict[str, Tensor] = {}
         self.weights: dict[str, Tensor] = {}  # trainable, (R, …), by the part and the layer's own name
         singles = [_single(method, task, replica) for replica in replicas]
         for name in singles[0]:
@@ -32,24 +33,32 @@ class Head:
         """One stacked layer, parameter or constant from one of each replica."""
         if isinstance(values[0], nn.Module):
             layer = stack([value.to(device) for value in values])
-            self._layers.append(layer)
+            self._layers[name] = layer
             self._register({f"{name}.{inner}": weight for inner, weight in layer.weights.items()})
             return layer
         if isinstance(values[0], nn.Parameter):
             parameter = stacked([value.to(device) for value in values])
+            self._loose[name] = parameter
             self._register({name: parameter})
             return parameter
-        if all(value is values[0] for value in values):
-            return _constant(values[0], device)
-        return torch.stack([_constant(value, device) for value in values])
+        constants = [_constant(value, device) for value in values]
+        if all(torch.equal(constant, constants[0]) for constant in constants[1:]):
+            return constants[0]  # shared: one product serves all replicas
+        return torch.stack(constants)
 
     def _register(self, weights: Mapping[str, Tensor]) -> None:
         self.weights |= {name: weight for name, weight in weights.items() if weight.requires_grad}
 
     def train(self, training: bool) -> None:
         """Whether BatchNorm takes the batch's statistics (and moves its own) or its own."""
-        for layer in self._layers:
+        for layer in self._layers.values():
             layer.training = training
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        """What one replica has learned, under the names and in the layout of PyTorch's `state_dict`."""
+        layers = ((name, layer.state(replica)) for name, layer in self._layers.items())
+        inner = {f"{name}.{key}": tensor for name, state in layers for key, tensor in state.items()}
+        return inner | {name: tensor[replica] for name, tensor in self._loose.items()}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits `(R, B, K)` of `x (R, B, D)` or `(M, D)`."""

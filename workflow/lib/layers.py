@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from workflow.lib.batch_norm import BatchNormFunction
+from workflow.lib.batch_norm import scale, standardise
+from workflow.lib.norm_linear import NormLinear
 
 ELEMENTWISE = (nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)  # serve all replicas as they are
 
@@ -23,6 +24,10 @@ class Layer(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
+    def state(self, replica: int) -> dict[str, Tensor]:
+        """What PyTorch's `state_dict` of one replica's layer holds, but for counters."""
+        ...
+
 
 def stack(layers: Sequence[nn.Module]) -> Layer:
     """One stacked layer from the layer of each replica."""
@@ -32,7 +37,8 @@ def stack(layers: Sequence[nn.Module]) -> Layer:
 class Linear:
     """R linear layers: `weight (R, in, out)`, `bias (R, 1, out)` or None.
 
-    The weight lies transposed, unlike PyTorch's: with small batches all three products run faster on it as a whole.
+    The weight lies transposed, unlike PyTorch's: with small batches the products, and PyTorch's gradients of them, run
+    faster on it as a whole.
     """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
@@ -42,6 +48,12 @@ class Linear:
         if self.bias is not None:
             self.weights["bias"] = self.bias
         self.training = True
+        self._turned = False
+
+    def turn(self) -> None:
+        """Lay the weight as PyTorch does, `(R, out, in)`: a pair that writes out its gradients is faster with that."""
+        self.weight = self.weights["weight"] = stacked(list(self.weight.mT))
+        self._turned = True
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.dim() == 2:
@@ -49,6 +61,11 @@ class Linear:
         if self.bias is None:
             return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias, x, self.weight)
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        bias = {} if self.bias is None else {"bias": self.bias[replica, 0]}
+        weight = self.weight[replica]
+        return {"weight": weight if self._turned else weight.mT, **bias}
 
 
 class BatchNorm:
@@ -69,21 +86,37 @@ class BatchNorm:
     def __call__(self, x: Tensor) -> Tensor:
         if self.training:
             return self._normalise(x if x.dim() == 3 else x[None])
-        scale = self.weight * (self.var + self.eps).rsqrt()
-        return torch.addcmul(self.bias - self.mean * scale, x, scale)
+        factor, shift = self.affine()
+        return torch.addcmul(shift, x, factor)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Outside training the layer is `factor x + shift`, both `(R, 1, D)`."""
+        factor = self.weight.detach() * (self.var + self.eps).rsqrt()
+        return factor, self.bias.detach() - self.mean * factor
+
+    def track(self, mean: Tensor, var: Tensor, batch: int) -> None:
+        """Move the running statistics towards those of a batch, whose variance is the biased one."""
+        self.mean.lerp_(mean, self.momentum)
+        self.var.mul_(1 - self.momentum).add_(var, alpha=self.momentum * batch / (batch - 1))
 
     def _normalise(self, x: Tensor) -> Tensor:
-        out, mean, var = BatchNormFunction.apply(x, self.weight, self.bias, self.eps)
-        self.mean.lerp_(mean, self.momentum)
-        self.var.lerp_(var * (x.shape[1] / (x.shape[1] - 1)), self.momentum)
-        return out
+        centred, inverse, mean, var = standardise(x.detach(), self.eps)
+        self.track(mean, var, x.shape[1])
+        if x.requires_grad:
+            return scale(x, centred, inverse, self.weight, self.bias)
+        return torch.addcmul(self.bias, centred, self.weight * inverse)
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        tensors = {"weight": self.weight, "bias": self.bias, "running_mean": self.mean, "running_var": self.var}
+        return {name: tensor[replica, 0] for name, tensor in tensors.items()}
 
 
 class Sequential:
-    """R chains of layers."""
+    """R chains of layers. A BatchNorm and the linear layer behind it run as one."""
 
     def __init__(self, layers: Sequence[nn.Sequential]) -> None:
         self._parts = [stack(parts) for parts in zip(*layers, strict=True)]
+        self._chain = _joined(self._parts)
         self.weights = {f"{i}.{name}": w for i, part in enumerate(self._parts) for name, w in part.weights.items()}
 
     @property
@@ -94,11 +127,29 @@ class Sequential:
     def training(self, training: bool) -> None:
         for part in self._parts:
             part.training = training
+        for link in self._chain:
+            if isinstance(link, NormLinear) and not training:
+                link.fold()
 
     def __call__(self, x: Tensor) -> Tensor:
-        for part in self._parts:
-            x = part(x)
+        for link in self._chain:
+            x = link(x)
         return x
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        parts = enumerate(part.state(replica) for part in self._parts)
+        return {f"{i}.{name}": tensor for i, state in parts for name, tensor in state.items()}
+
+
+def _joined(parts: Sequence[Layer]) -> list[Callable[[Tensor], Tensor]]:
+    """The parts, with a pair in place of each BatchNorm and the linear layer behind it."""
+    chain: list[Callable[[Tensor], Tensor]] = []
+    for part in parts:
+        if isinstance(part, Linear) and chain and isinstance(chain[-1], BatchNorm):
+            chain[-1] = NormLinear(chain[-1], part)
+        elif not isinstance(part, Elementwise) or not part.idle:
+            chain.append(part)
+    return chain
 
 
 class Elementwise:
@@ -106,11 +157,15 @@ class Elementwise:
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self._layer = layers[0]
+        self.idle = isinstance(self._layer, nn.Identity)
         self.weights: dict[str, Tensor] = {}
         self.training = True
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._layer(x)
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        return {}
 
 
 class Wrapped:
@@ -131,6 +186,10 @@ class Wrapped:
         self._module.train(self.training)
         return vmap(one, (0, 0 if x.dim() == 3 else None))(self._state, x)
 
+    def state(self, replica: int) -> dict[str, Tensor]:
+        counters = "num_batches_tracked"
+        return {name: tensor[replica] for name, tensor in self._state.items() if not name.endswith(counters)}
+
 
 _STACKED: dict[type[nn.Module], Callable[[Sequence[Any]], Layer]] = {
     nn.Linear: Linear,
@@ -142,8 +201,8 @@ _STACKED: dict[type[nn.Module], Callable[[Sequence[Any]], Layer]] = {
 
 def stacked(values: Sequence[Tensor]) -> Tensor:
     """A leaf `(R, …)` from the parameter of each replica; trainable if they are."""
-    leaf = torch.stack([value.detach() for value in values])
-    return leaf.requires_grad_(values[0].requires_grad)
+    trainable = values[0].requires_grad
+    return torch.stack([value.detach() for value in values]).requires_grad_(trainable)
 
 
 def _buffer(value: Tensor | None) -> Tensor:

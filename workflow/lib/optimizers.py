@@ -3,8 +3,8 @@
 PyTorch's own fused kernels, called directly: the classes of `torch.optim` around them cost as much as a small step.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import cos, pi
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from methods.recipe import Recipe
 
-BETAS = (0.9, 0.999)
+BETAS = (0.9, 0.999)  # of Adam and AdamW, PyTorch's own
 
 
 def steps(recipe: Recipe, per_epoch: int) -> int:
@@ -35,18 +35,110 @@ class Optimizer:
     """Updates the weights of R replicas in place, each with the rate and the decay of its own recipe."""
 
     def __init__(self, weights: Mapping[str, Tensor], recipes: Sequence[Recipe], per_epoch: int) -> None:
+        names = list(weights)
         self._groups = [
-            _Group([weights[name] for name in names], rows, recipes[rows.start], factor, per_epoch)
+            _Group(list(weights.values()), places, rows, recipes[rows.start], factor, per_epoch)
             for rows in _runs(recipes)
-            for factor, names in _by_rate(weights, recipes[rows.start]).items()
-        ]
-        self._places = [
-            [list(weights).index(name) for name in names]
-            for rows in _runs(recipes)
-            for names in _by_rate(weights, recipes[rows.start]).values()
+            for factor, places in _by_rate(names, recipes[rows.start])
         ]
 
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """One step with the gradients of the weights, in their order."""
-        for group, places in zip(self._groups, self._places, strict=True):
-            group.step([gradients[place] for place in places])
+        """One step with the gradients of the weights, in their order and layout."""
+        for group in self._groups:
+            group.step(gradients)
+
+
+class _Group:
+    """The weights at some places, of neighbouring replicas, that share a recipe and a rate."""
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        places: Sequence[int],
+        rows: slice,
+        recipe: Recipe,
+        factor: float,
+        per_epoch: int,
+    ) -> None:
+        self._places, self._rows = places, rows
+        self._recipe, self._factor, self._per_epoch = recipe, factor, per_epoch
+        self._whole = rows == slice(0, len(weights[0]))
+        self._update = _KINDS[recipe.optimizer]
+        self.weights = [weights[place].detach()[rows] for place in places]  # views: the step changes the head itself
+        self.first = [torch.zeros_like(weight) for weight in self.weights]
+        self.second = [] if recipe.optimizer == "sgd" else [torch.zeros_like(weight) for weight in self.weights]
+        self.count = torch.zeros((), device=weights[0].device)
+        self.counts = [self.count] * len(self.weights)
+        self._step = 0
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        own = [gradients[place] if self._whole else gradients[place][self._rows] for place in self._places]
+        self.count += 1
+        lr = self._factor * rate(self._recipe, self._per_epoch, self._step)
+        # The fused kernels walk raw memory: a transposed gradient would meet the wrong weights.
+        self._update(self, [gradient.contiguous() for gradient in own], lr, self._recipe)
+        self._step += 1
+
+
+def _adamw(group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe) -> None:
+    _adam_with(torch._fused_adamw_, group, gradients, lr, recipe)
+
+
+def _adam(group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe) -> None:
+    _adam_with(torch._fused_adam_, group, gradients, lr, recipe)
+
+
+def _adam_with(
+    kernel: Callable[..., object], group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe
+) -> None:
+    kernel(
+        group.weights,
+        gradients,
+        group.first,
+        group.second,
+        [],
+        group.counts,
+        lr=lr,
+        beta1=BETAS[0],
+        beta2=BETAS[1],
+        weight_decay=recipe.weight_decay,
+        eps=recipe.eps,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _sgd(group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe) -> None:
+    torch._fused_sgd_(
+        group.weights,
+        gradients,
+        group.first,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        lr=lr,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,  # the first step would copy the gradient, which momentum times zero plus it is as well
+    )
+
+
+_KINDS: dict[str, Callable[[_Group, list[Tensor], float, Recipe], None]] = {
+    "adamw": _adamw,
+    "adam": _adam,
+    "sgd": _sgd,
+}
+
+
+def _runs(recipes: Sequence[Recipe]) -> Iterator[slice]:
+    """Neighbours with the same recipe, so that one pass serves them."""
+    edges = [i for i, recipe in enumerate(recipes) if i == 0 or recipe != recipes[i - 1]]
+    yield from (slice(a, b) for a, b in pairwise([*edges, len(recipes)]))
+
+
+def _by_rate(names: Sequence[str], recipe: Recipe) -> list[tuple[float, list[int]]]:
+    """Factors on the rate, each with the places of the weights that it holds for."""
+    places: dict[float, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(recipe.rates.get(name.split(".")[0], 1.0), []).append(place)
+    return list(places.items())
