@@ -90,7 +90,8 @@ def check(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print(name)
             for one in found:
-                print(f"  {'FAILED' if one.failure else 'ok    '} {one.name}: {one.failure or one.meaning}")
+                word = "FAILED " if one.failure else "skipped" if one.skipped else "ok     "
+                print(f"  {word} {one.name}: {one.failure or one.meaning}")
     if arguments.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     return int(failed)

@@ -25,11 +25,12 @@ class ContractError(AssertionError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One property: whether it holds, and if not, why."""
+    """One property: whether it holds, and if not, why. `skipped` where an earlier failure leaves nothing to test."""
 
     name: str
     meaning: str
     failure: str = ""
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,8 @@ PROPERTIES: dict[str, Callable[[type[Method]], None]] = {
         parameters,
         shapes,
         finite,
-        inputs_untouched,
         repeatable,
+        inputs_untouched,
         alone_as_in_company,
         one_query_at_a_time,
         classes_permuted,
@@ -241,13 +242,27 @@ PROPERTIES: dict[str, Callable[[type[Method]], None]] = {
 }
 
 
+# What fails one of these can't be compared with itself, which is how the properties after them are tested.
+BASIC = ("shapes", "finite", "repeatable")
+
+
 def verdicts(method: type[Method]) -> list[Verdict]:
     """Every property of a method, in order."""
-    return [_verdict(method, name, function) for name, function in PROPERTIES.items()]
+    found: list[Verdict] = []
+    for name, function in PROPERTIES.items():
+        if any(one.failure and one.name in BASIC for one in found):
+            found.append(Verdict(name, _meaning(function), skipped=True))
+        else:
+            found.append(_verdict(method, name, function))
+    return found
+
+
+def _meaning(function: Callable[[type[Method]], None]) -> str:
+    return (function.__doc__ or "").strip()
 
 
 def _verdict(method: type[Method], name: str, function: Callable[[type[Method]], None]) -> Verdict:
-    meaning = (function.__doc__ or "").strip()
+    meaning = _meaning(function)
     try:
         function(method)
     except ContractError as violation:

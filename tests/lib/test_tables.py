@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.lib import grid
-from workflow.lib import tables
+from workflow.lib import rendering, tables
 from workflow.lib.protocol import REGIMES
 from workflow.lib.tables import Number, Table
 
@@ -92,19 +92,19 @@ def test_another_data_set_has_its_own_numbers() -> None:
 def test_the_protocol_is_stated_under_every_table_in_every_format(regime: str) -> None:
     found = grid.results(select=regime, report="val")
     for table in (tables.dataset_table(found, "digits", "nano"), tables.summary_table(found)):
-        assert f"Protocol: report val, select {regime}: {REGIMES[regime]}." in tables.markdown(table)
-        assert f"select {regime}".replace("_", "\\_") in tables.latex(table)
+        assert f"Protocol: report val, select {regime}: {REGIMES[regime]}." in rendering.markdown(table)
+        assert f"select {regime}".replace("_", "\\_") in rendering.latex(table)
 
 
 def test_seeds_are_stated() -> None:
-    assert "mean ± standard deviation over 2 seeds" in tables.markdown(DIGITS)
+    assert "mean ± standard deviation over 2 seeds" in rendering.markdown(DIGITS)
     one = tables.dataset_table(grid.results(seeds=1), "digits", "nano")
-    assert "from 1 seed." in tables.markdown(one)
+    assert "from 1 seed." in rendering.markdown(one)
 
 
 def test_looking_at_the_reported_split_is_said_to_flatter() -> None:
     table = tables.dataset_table(grid.results(select="report"), "digits", "nano")
-    assert "the reported split itself: flatters" in tables.markdown(table)
+    assert "the reported split itself: flatters" in rendering.markdown(table)
 
 
 # --- the summary -------------------------------------------------------------------------------------------------
@@ -149,24 +149,26 @@ def test_a_row_that_is_missing_on_one_data_set_has_no_average() -> None:
 def test_the_best_and_the_second_best_of_a_column_are_marked(
     means: list[float | None], best: list[int], second: list[int]
 ) -> None:
-    marked = tables.marks(column(*means))
+    marked = rendering.marks(column(*means))
     assert [i for (i, _), mark in marked.items() if mark == "best"] == best
     assert [i for (i, _), mark in marked.items() if mark == "second"] == second
 
 
 def test_of_ranks_the_lowest_is_best() -> None:
-    assert tables.marks(column(3, 1, 2, lower=True)) == {(1, 0): "best", (2, 0): "second"}
-    ranks = {i: mark for (i, j), mark in tables.marks(SUMMARY).items() if j == 3}
+    assert rendering.marks(column(3, 1, 2, lower=True)) == {(1, 0): "best", (2, 0): "second"}
+    ranks = {i: mark for (i, j), mark in rendering.marks(SUMMARY).items() if j == 3}
     assert ranks == {3: "best", 2: "second"}
 
 
 def test_columns_are_marked_each_for_itself() -> None:
-    marked = {place: mark for place, mark in tables.marks(DIGITS).items() if mark == "best"}
+    marked = {place: mark for place, mark in rendering.marks(DIGITS).items() if mark == "best"}
     assert marked == {(3, 0): "best", (2, 1): "best"}
 
 
 def test_text_is_never_marked() -> None:
-    assert tables.marks(Table("t", ["x"], [("a", ["9/9/9"], []), ("b", [Number(1)], []), ("c", [Number(2)], [])])) == {
+    assert rendering.marks(
+        Table("t", ["x"], [("a", ["9/9/9"], []), ("b", [Number(1)], []), ("c", [Number(2)], [])])
+    ) == {
         (1, 0): "second",
         (2, 0): "best",
     }
@@ -176,7 +178,7 @@ def test_text_is_never_marked() -> None:
 
 
 def test_markdown_is_a_pipe_table_with_its_marks() -> None:
-    text = tables.markdown(DIGITS)
+    text = rendering.markdown(DIGITS)
     assert text.startswith("## digits, nano\n\n|")
     assert parsed(text) == [
         ["method", "1 shot", "all"],
@@ -190,24 +192,24 @@ def test_markdown_is_a_pipe_table_with_its_marks() -> None:
 def test_what_could_not_run_shows_n_a_with_a_footnote_that_says_why() -> None:
     reason = "needs text, which these features don't have"
     cells = {**grid.CELLS, ("digits", "nano", "zero_shot", "0"): {"-": reason}}
-    text = tables.markdown(tables.dataset_table(grid.results(cells), "digits", "nano"))
+    text = rendering.markdown(tables.dataset_table(grid.results(cells), "digits", "nano"))
     assert parsed(text)[1] == ["zero_shot [1]", "n/a", "n/a"]
     assert f"\n[1] {reason}" in text
 
 
 def test_equal_remarks_share_a_footnote() -> None:
     table = Table("t", ["x"], [("a", numbers(1), ["one", "two"]), ("b", numbers(2), ["two"])])
-    assert [row[0] for row in parsed(tables.markdown(table))[1:]] == ["a [1] [2]", "b [2]"]
-    assert re.findall(r"^\[\d\] \w+", tables.markdown(table), re.MULTILINE) == ["[1] one", "[2] two"]
+    assert [row[0] for row in parsed(rendering.markdown(table))[1:]] == ["a [1] [2]", "b [2]"]
+    assert re.findall(r"^\[\d\] \w+", rendering.markdown(table), re.MULTILINE) == ["[1] one", "[2] two"]
 
 
 def test_a_bar_in_a_name_does_not_end_the_cell() -> None:
     table = Table("t", ["x"], [("probe (a=b|c)", numbers(1), []), ("b", numbers(2), [])])
-    assert parsed(tables.markdown(table))[1] == [r"probe (a=b\|c)", "<u>1.00</u>"]
+    assert parsed(rendering.markdown(table))[1] == [r"probe (a=b\|c)", "<u>1.00</u>"]
 
 
 def test_the_terminal_gets_the_same_numbers_with_stars() -> None:
-    text = tables.plain(DIGITS)
+    text = rendering.plain(DIGITS)
     assert re.search(r"adapter +\*55\.00 ± 7\.07 ", text)
     assert "* best, + second best" in text
 
@@ -216,19 +218,19 @@ def test_the_terminal_gets_the_same_numbers_with_stars() -> None:
 
 
 def test_csv_has_means_and_deviations_in_columns_of_their_own() -> None:
-    rows = list(csv.DictReader(io.StringIO(tables.comma_separated(DIGITS))))
+    rows = list(csv.DictReader(io.StringIO(rendering.comma_separated(DIGITS))))
     assert list(rows[0]) == ["method", "1 shot", "1 shot sd", "all", "all sd"]
     assert list(rows[0].values()) == ["zero_shot", "50.00", "", "50.00", ""]
     assert list(rows[2].values()) == ["probe (scale=standard)", "42.00", "2.83", "90.00", "0.00"]
 
 
 def test_csv_has_no_column_of_deviations_where_there_are_none() -> None:
-    assert next(csv.reader(io.StringIO(tables.comma_separated(SUMMARY)))) == ["method", *SUMMARY.columns]
+    assert next(csv.reader(io.StringIO(rendering.comma_separated(SUMMARY)))) == ["method", *SUMMARY.columns]
 
 
 def test_a_deviation_of_zero_is_one() -> None:
     table = Table("t", ["x"], [("a", [Number(1, 0.0)], []), ("b", [Number(2)], [])])
-    assert list(csv.reader(io.StringIO(tables.comma_separated(table)))) == [
+    assert list(csv.reader(io.StringIO(rendering.comma_separated(table)))) == [
         ["method", "x", "x sd"],
         ["a", "1.00", "0.00"],
         ["b", "2.00", ""],
@@ -237,7 +239,7 @@ def test_a_deviation_of_zero_is_one() -> None:
 
 def test_csv_of_n_a_has_as_many_fields_as_the_others() -> None:
     table = Table("t", ["x", "y"], [("a", [None, Number(1, 2)], []), ("b, c", [Number(1, 2), None], [])])
-    rows = list(csv.reader(io.StringIO(tables.comma_separated(table))))
+    rows = list(csv.reader(io.StringIO(rendering.comma_separated(table))))
     assert rows[1:] == [["a", "n/a", "", "1.00", "2.00"], ["b, c", "1.00", "2.00", "n/a", ""]]
 
 
@@ -255,7 +257,7 @@ ALL = {"digits": DIGITS, "summary": SUMMARY, "hostile": hostile()}
 
 @pytest.mark.parametrize("table", ALL.values(), ids=ALL)
 def test_latex_is_balanced_and_has_a_cell_for_every_column(table: Table) -> None:
-    text = tables.latex(table)
+    text = rendering.latex(table)
     bare = re.sub(r"\\.", "", text.replace("\\\\", "\n"))  # without escapes and commands' first letters
     assert bare.count("{") == bare.count("}")
     assert bare.count("$") % 2 == 0
@@ -274,7 +276,7 @@ def test_latex_is_balanced_and_has_a_cell_for_every_column(table: Table) -> None
 
 
 def test_latex_marks_the_best_and_the_second_best() -> None:
-    text = tables.latex(DIGITS)
+    text = rendering.latex(DIGITS)
     assert r"\textbf{55.00 $\pm$ 7.07}" in text
     assert r"\underline{50.00}" in text
     assert r"zero\_shot" in text
@@ -283,16 +285,16 @@ def test_latex_marks_the_best_and_the_second_best() -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex; the structure is tested above")
 @pytest.mark.parametrize("table", ALL.values(), ids=ALL)
 def test_latex_compiles(table: Table, tmp_path: Path) -> None:
-    document = f"\\documentclass{{article}}\n\\begin{{document}}\n{tables.latex(table)}\\end{{document}}\n"
+    document = f"\\documentclass{{article}}\n\\begin{{document}}\n{rendering.latex(table)}\\end{{document}}\n"
     (tmp_path / "t.tex").write_text(document)
     run = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     subprocess.run(run, cwd=tmp_path, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("format", list(tables.FORMATS))
+@pytest.mark.parametrize("format", list(rendering.FORMATS))
 def test_the_same_results_give_the_same_bytes(format: str) -> None:
     again = tables.dataset_table(grid.results(), "digits", "nano")
-    assert tables.FORMATS[format](again) == tables.FORMATS[format](DIGITS)
+    assert rendering.FORMATS[format](again) == rendering.FORMATS[format](DIGITS)
 
 
 def test_what_was_tested_and_can_t_be_told_from_the_best_is_marked() -> None:
@@ -301,6 +303,6 @@ def test_what_was_tested_and_can_t_be_told_from_the_best_is_marked() -> None:
     shown = {label: [str(cell) for cell in cells] for label, cells, _ in table.rows}
     assert shown["zero_shot"] == ["50.00 †", "50.00"]
     assert table.caption[-1].startswith("† not to be told from the best of its column")
-    assert "$\\dagger$" in tables.latex(table)
+    assert "$\\dagger$" in rendering.latex(table)
     untested = tables.dataset_table(grid.results(), "digits", "nano")
-    assert "†" not in tables.markdown(untested)
+    assert "†" not in rendering.markdown(untested)

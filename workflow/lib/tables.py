@@ -1,13 +1,9 @@
-"""Comparison tables in Markdown, CSV and LaTeX: accuracy in percent, mean ± standard deviation over seeds."""
+"""The tables of a study: accuracy in percent, mean ± standard deviation over seeds. `rendering` makes them text."""
 
-import csv
-import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 
 import numpy as np
-from tabulate import tabulate
 
 from workflow.lib.comparison import Place, Row, Score
 from workflow.lib.protocol import REGIMES
@@ -192,127 +188,6 @@ def _summary_caption(plan: Plan) -> list[str]:
     ]
 
 
-def marks(table: Table) -> dict[tuple[int, int], str]:
-    """ "best" and "second" by (row, column). What prints alike is marked alike."""
-    found = {}
-    for j, column in enumerate(table.columns):
-        means = {
-            i: round(cell.mean, 2) for i, (_, cells, _) in enumerate(table.rows) if isinstance(cell := cells[j], Number)
-        }
-        places = sorted(set(means.values()), reverse=column not in table.lower)[:2]
-        for i, mean in means.items():
-            if mean in places and len(means) > 1:
-                found[i, j] = ("best", "second")[places.index(mean)]
-    return found
-
-
-def _grid(table: Table, styles: Mapping[str, str], escape: Mapping[str, str]) -> list[list[str]]:
-    """The rows as text, marked, with the numbers of their footnotes."""
-    marked, notes = marks(table), _footnotes(table)
-    grid = []
-    for i, (label, cells, remarks) in enumerate(table.rows):
-        numbers = "".join(f" [{notes.index(remark) + 1}]" for remark in remarks)
-        texts = [_escaped(cell, escape) if isinstance(cell, str) else NA if cell is None else cell for cell in cells]
-        shown = [styles[marked.get((i, j), "")].format(text) for j, text in enumerate(texts)]
-        grid.append([_escaped(label + numbers, escape), *shown])
-    return grid
-
-
-def _legend(table: Table, text: str = "Best in bold, second best underlined.") -> list[str]:
-    """What the marks mean, where there are any."""
-    return [text] if marks(table) else []
-
-
-def _escaped(text: str, escape: Mapping[str, str]) -> str:
-    return "".join(escape.get(character, character) for character in text)
-
-
-def _footnotes(table: Table) -> list[str]:
-    return list(dict.fromkeys(remark for _, _, remarks in table.rows for remark in remarks))
-
-
-def markdown(table: Table) -> str:
-    """A pipe table with a heading, footnotes and caption."""
-    styles = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
-    grid = _grid(table, styles, {"|": "\\|"})
-    align = ("left", *("right" for _ in table.columns))
-    body = tabulate(grid, ["method", *table.columns], "pipe", colalign=align, disable_numparse=True)
-    notes = [f"[{i}] {note}" for i, note in enumerate(_footnotes(table), 1)]
-    lines = "  \n".join([*notes, *table.caption, *_legend(table)])
-    return f"## {table.title}\n\n{body}\n\n{lines}\n"
-
-
-def plain(table: Table) -> str:
-    """For the terminal: the best with a star, the second best with a plus."""
-    grid = _grid(table, {"": "{}", "best": "*{}", "second": "+{}"}, {})
-    align = ("left", *("right" for _ in table.columns))
-    body = tabulate(grid, ["method", *table.columns], "simple", colalign=align, disable_numparse=True)
-    notes = [f"[{i}] {note}" for i, note in enumerate(_footnotes(table), 1)]
-    return "\n".join([table.title, "", body, "", *notes, *table.caption, *_legend(table, "* best, + second best"), ""])
-
-
-LATEX = {character: f"\\{character}" for character in "_&%#${}"} | {
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-    "±": "$\\pm$",
-    "†": "$\\dagger$",
-    "×": "$\\times$",
-    "≤": "$\\leq$",
-    "≥": "$\\geq$",
-    "→": "$\\to$",
-    "−": "$-$",
-    "ℓ": "$\\ell$",
-    "α": "$\\alpha$",
-    "β": "$\\beta$",
-    "γ": "$\\gamma$",
-    "λ": "$\\lambda$",
-    "μ": "$\\mu$",
-    "Σ": "$\\Sigma$",
-}
-
-
-def latex(table: Table) -> str:
-    """A `tabular` in a `table`; needs no package."""
-    styles = {"": "{}", "best": "\\textbf{{{}}}", "second": "\\underline{{{}}}"}
-    grid = [
-        [label, *(cell.replace("±", LATEX["±"]).replace("†", LATEX["†"]) for cell in cells)]
-        for label, *cells in _grid(table, styles, LATEX)
-    ]
-    headings = ["method", *(_escaped(column, LATEX) for column in table.columns)]
-    body = tabulate(grid, headings, "latex_raw", disable_numparse=True)
-    notes = [f"[{i}] {note}." for i, note in enumerate(_footnotes(table), 1)]
-    caption = _escaped(" ".join([f"{table.title}.", *table.caption, *_legend(table), *notes]), LATEX)
-    return f"\\begin{{table}}\n\\centering\n{body}\n\\caption{{{caption}}}\n\\end{{table}}\n"
-
-
-def comma_separated(table: Table) -> str:
-    """Means and standard deviations in columns of their own, unmarked; empty where there is none."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    spread = [
-        any(isinstance(cell := row[1][j], Number) and cell.sd is not None for row in table.rows)
-        for j in range(len(table.columns))
-    ]
-    headings = [[c, f"{c} sd"] if s else [c] for c, s in zip(table.columns, spread, strict=True)]
-    writer.writerow(["method", *chain(*headings)])
-    for label, cells, _ in table.rows:
-        writer.writerow([label, *chain(*(_parts(cell, sd) for cell, sd in zip(cells, spread, strict=True)))])
-    return text.getvalue()
-
-
-def _parts(cell: Cell, spread: bool) -> list[str]:
-    """One cell's columns: the mean, and the standard deviation where the column has any."""
-    if isinstance(cell, Number):
-        parts = [f"{cell.mean:.2f}", "" if cell.sd is None else f"{cell.sd:.2f}"]
-    else:
-        parts = [NA if cell is None else cell, ""]
-    return parts if spread else parts[:1]
-
-
 def comparison_table(results: Results, scores: Mapping[tuple[Row, Row], Score]) -> Table:
     """Wins, ties and losses of each row against each other over all data sets, backbones and shots."""
     plan, rows = results.plan, results.plan.rows()
@@ -326,6 +201,3 @@ def comparison_table(results: Results, scores: Mapping[tuple[Row, Row], Score]) 
         *caption(plan)[1:],
     ]
     return table
-
-
-FORMATS = {"md": markdown, "csv": comma_separated, "tex": latex}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from workflow.lib import comparison, files, references, tables
+from workflow.lib import comparison, files, references, rendering, tables
 from workflow.lib.errors import UserError, run
 from workflow.lib.results import Plan, Results, gather, tidy, trainings
 
@@ -22,7 +22,7 @@ def main() -> None:
     write(results, made, into)
     for name, table in made.items():
         if name not in ("comparison", "peeking"):  # the one is too wide for a terminal, the other is an aside
-            print(tables.plain(table))
+            print(rendering.plain(table))
     print(f"{trainings(results)}\nThe tables lie in {into}/, every number in results.csv there.")
     if arguments.partial:
         print(_report_missing(results, arguments.folder, into))
@@ -66,7 +66,7 @@ def render(results: Results, folder: Path) -> dict[str, tables.Table]:
 def write(results: Results, made: Mapping[str, tables.Table], folder: Path) -> None:
     """Every table in every format, and results.csv."""
     for name, table in made.items():
-        for suffix, render in tables.FORMATS.items():
+        for suffix, render in rendering.FORMATS.items():
             files.write_text(folder / f"{name}.{suffix}", render(table))
     files.write_text(folder / "results.csv", tidy(results))
 
