@@ -13,6 +13,7 @@ from workflow.lib.tables import caption, name, percent
 
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osD^vPX*"
+PALETTE = [*mpl.colormaps["tab20"].colors[::2], *mpl.colormaps["tab20"].colors[1::2]]  # the strong ones first
 # Letters stay text and identifiers the same from run to run: equal studies give equal files.
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -48,9 +49,10 @@ def _line(axes: Any, results: Results, at: tuple[str, str], row: tuple[str, str]
     if not points:
         return
     x, y, spread = zip(*points, strict=True)
-    shade = f"C{color % 10}" if any(m["label"] == row[0] and m["learns"] for m in results.plan.methods) else "black"
+    learns = any(method["label"] == row[0] and method["learns"] for method in results.plan.methods)
+    shade = PALETTE[color % len(PALETTE)] if learns else "black"
     look = {"color": shade, "linestyle": LINES[style % len(LINES)], "label": name(row)}
-    marker = "" if shade == "black" else MARKERS[color % len(MARKERS)]
+    marker = MARKERS[color % len(MARKERS)] if learns else ""
     axes.plot(x, y, marker=marker, markersize=4, **look)
     axes.fill_between(x, *_band(y, spread), color=shade, alpha=0.12, linewidth=0)
 
@@ -71,7 +73,8 @@ def peeking_figure(results: Results) -> Figure:
             gaps = [[g for d, b in pairs for g in results.peeking_gaps(d, b, row, shots)] for shots in plan.shots]
             points = [(x, 100 * sum(found) / len(found)) for x, found in enumerate(gaps) if found]
             if points:
-                axes.plot(*zip(*points, strict=True), marker=MARKERS[i % len(MARKERS)], markersize=4, label=name(row))
+                look = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
+                axes.plot(*zip(*points, strict=True), label=name(row), **look)
         axes.set(xlabel="labelled images per class", ylabel=f"points on {plan.report}", title="Peeking gap")
         axes.set_xticks(range(len(plan.shots)), plan.shots)
         axes.set_ylim(bottom=0)
