@@ -13,7 +13,8 @@ from workflow.lib.tables import caption, name, percent
 
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osD^vPX*"
-PALETTE = [*mpl.colormaps["tab20"].colors[::2], *mpl.colormaps["tab20"].colors[1::2]]  # the strong ones first
+_TAB20 = mpl.color_sequences["tab20"]
+PALETTE = [*_TAB20[::2], *_TAB20[1::2]]  # the strong ones first
 # Letters stay text and identifiers the same from run to run: equal studies give equal files.
 STYLE: Any = {
     "svg.fonttype": "none",
