@@ -74,7 +74,11 @@ def peeking_figure(results: Results) -> Figure:
             gaps = [[g for d, b in pairs for g in results.peeking_gaps(d, b, row, shots)] for shots in plan.shots]
             points = [(x, 100 * sum(found) / len(found)) for x, found in enumerate(gaps) if found]
             if points:
-                look = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
+                look: dict[str, Any] = {
+                    "color": PALETTE[i % len(PALETTE)],
+                    "marker": MARKERS[i % len(MARKERS)],
+                    "markersize": 4,
+                }
                 axes.plot(*zip(*points, strict=True), label=name(row), **look)
         axes.set(xlabel="labelled images per class", ylabel=f"points on {plan.report}", title="Peeking gap")
         axes.set_xticks(range(len(plan.shots)), plan.shots)
