@@ -224,7 +224,7 @@ def test_the_tables_are_printed_at_the_end_with_where_they_lie(finished: Path) -
 
 def jobs(*methods: str, shots: str = "12", datasets: tuple[str, ...] = DATASETS) -> set[str]:
     """The messages of the cells of some methods."""
-    return {f"{method}, {n} shots, {dataset}, mine" for method in methods for n in shots for dataset in datasets}
+    return {f"{dataset}, mine: {method}, shots {n}" for method in methods for n in shots for dataset in datasets}
 
 
 ZERO_SHOT = jobs("zero_shot", shots="0")
