@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tests.lib.grid import plan
-from workflow.lib import comparison
+from workflow.lib import comparison, tables
 from workflow.lib.errors import UserError
 from workflow.lib.statistics import Difference, bootstrap, pooled, significant
 
@@ -120,6 +120,22 @@ def test_the_matrix_counts_wins_ties_and_losses(folder: Path) -> None:
 
 def test_what_is_level_with_the_best_is_not_what_it_clearly_beats(folder: Path) -> None:
     assert comparison.level_with_best(comparison.rings(PLAN, folder)) == set()
+
+
+def test_the_table_of_intervals_holds_each_row_s_own(folder: Path) -> None:
+    places = comparison.rings(PLAN, folder)
+    table = tables.intervals_table(PLAN, places, "digits", "nano")
+    shown = {label: cells for label, cells, _ in table.rows}
+    low, high = places["digits", "nano", "1"].bootstrap.interval(3)
+    assert shown["adapter"] == [f"{100 * low:.2f} to {100 * high:.2f}"]
+    assert low < BETTER.mean() < high
+    assert list(shown) == ["zero_shot", "probe (scale=none)", "probe (scale=standard)", "adapter"]
+
+
+def test_a_row_that_was_not_run_has_no_interval(folder: Path) -> None:
+    (folder / "metrics" / "digits" / "nano" / "adapter" / "1.json").unlink()
+    table = tables.intervals_table(PLAN, comparison.rings(PLAN, folder), "digits", "nano")
+    assert {label: cells for label, cells, _ in table.rows}["adapter"] == [None]
 
 
 def test_predictions_that_can_t_be_read_are_named(folder: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from workflow.lib.comparison import Place, Row, Score
+from workflow.lib.comparison import Place, Ring, Row, Score
 from workflow.lib.protocol import REGIMES
 from workflow.lib.results import Plan, Results, mean_ranks
 
@@ -186,6 +186,27 @@ def _summary_caption(plan: Plan) -> list[str]:
         f"(seeds: {plan.seeds}). The rank is among all rows, averaged over pairs and shots: 1 is best.",
         *caption(plan)[1:],
     ]
+
+
+def intervals_table(plan: Plan, places: Mapping[Place, Ring], dataset: str, backbone: str) -> Table:
+    """The 95 % interval of every row's accuracy, by shots."""
+    table = Table(f"{dataset}, {backbone}: 95 % intervals", [shots_heading(shots) for shots in plan.shots])
+    rings = [places.get((dataset, backbone, shots)) for shots in plan.shots]
+    for row in plan.rows():
+        table.rows.append((name(row), [_interval(ring, row) for ring in rings], []))
+    table.caption = [
+        f"Top-1 accuracy in percent on {plan.report}: bootstrap over seeds ({plan.seeds}) and images.",
+        *caption(plan)[1:],
+    ]
+    return table
+
+
+def _interval(ring: Ring | None, row: Row) -> str | None:
+    """`24.93 to 28.06`, or None where the row was not run."""
+    if ring is None or row not in ring.rows:
+        return None
+    low, high = ring.bootstrap.interval(list(ring.rows).index(row))
+    return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
 def comparison_table(results: Results, scores: Mapping[tuple[Row, Row], Score]) -> Table:

@@ -163,6 +163,7 @@ TABLES = [
         f"{RESULTS}/tables/{{name}}.{{format}}",
         name=[
             *PAIRS,
+            *(f"{pair}.intervals" for pair in PAIRS),
             *(f"{pair}.reference" for pair in STUDY.references),
             *(f"{pair}.regimes" for pair in PAIRS if STUDY.also),
             "summary",

@@ -21,7 +21,7 @@ def main() -> None:
     into = arguments.folder / ("partial_tables" if arguments.partial else "tables")
     write(results, made, into)
     for name, table in made.items():
-        if name not in ("comparison", "peeking"):  # the one is too wide for a terminal, the other is an aside
+        if not name.endswith(("comparison", "peeking", "intervals")):  # too wide for a terminal, or an aside
             print(rendering.plain(table))
     print(f"{trainings(results)}\nThe tables lie in {into}/, every number in results.csv there.")
     if arguments.partial:
@@ -52,6 +52,9 @@ def render(results: Results, folder: Path) -> dict[str, tables.Table]:
     places = comparison.rings(plan, folder)
     level = comparison.level_with_best(places)
     made = {f"{d}.{b}": tables.dataset_table(results, d, b, level) for d in plan.datasets for b in plan.backbones}
+    made |= {
+        f"{d}.{b}.intervals": tables.intervals_table(plan, places, d, b) for d in plan.datasets for b in plan.backbones
+    }
     for pair, path in plan.references.items():
         dataset, backbone = pair.split(".")
         made[f"{pair}.reference"] = references.table(results, dataset, backbone, references.read(path))
