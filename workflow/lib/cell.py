@@ -80,7 +80,7 @@ class Bench:
 
     def short(self) -> str:
         """A remark on the classes that have fewer images than shots, if there are any."""
-        if self.cell.shots in ("0", supports.ALL):
+        if self.cell.shots in (supports.ZERO, supports.ALL):
             return ""
         images = np.bincount(self.features.splits["train"].y[self.rows[0]], minlength=len(self.features.classnames))
         fewer = int((images < int(self.cell.shots)).sum())

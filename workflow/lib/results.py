@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from workflow.lib import records
+from workflow.lib import records, supports
 from workflow.lib.errors import UserError
 from workflow.lib.records import Record
 
 HEADER = ("dataset", "backbone", "method", "variant", "shots", "seed", "metric", "value")
-ZERO = "0"  # the shots of a method that learns nothing: one cell that stands for every number of shots
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Plan:
     def cell(self, label: str, shots: str) -> str:
         """The shots in the file name of the cell that a column shows."""
         learns = any(method["learns"] for method in self.methods if method["label"] == label)
-        return shots if learns else ZERO
+        return shots if learns else supports.ZERO
 
     def path(self, folder: Path, dataset: str, backbone: str, label: str, shots: str, kind: str = "metrics") -> Path:
         """The cell's metrics, or its predictions, under results/<study>/."""

@@ -11,12 +11,11 @@ from typing import Any
 from methods import registry as plugins
 from methods.base import Method
 from methods.params import expand, nearest, show
-from workflow.lib import backbones, datasets, shape
+from workflow.lib import backbones, datasets, shape, supports
 from workflow.lib.errors import UserError, one_line
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 FOLDERS = {"data": "data", "features": "features", "results": "results"}
-ZERO = "0"  # the number of shots of a method that learns nothing
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Study:
             for dataset in self.datasets
             for backbone in self.backbones
             for label, spec in self.methods.items()
-            for shots in (self.shots if spec.learns else [ZERO])
+            for shots in (self.shots if spec.learns else [supports.ZERO])
         ]
 
 

@@ -12,6 +12,7 @@ from methods.base import Labels
 from workflow.lib.errors import UserError
 
 ALL = "all"
+ZERO = "0"  # the shots of a method that learns nothing: one cell that stands for every number of shots
 FEWSHOT_VAL = 4  # images per class of the small validation set: min(shots, 4)
 
 
