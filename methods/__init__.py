@@ -8,7 +8,7 @@ from methods.gridded import GridMethod
 from methods.hookspecs import hookimpl
 from methods.params import Param
 from methods.recipe import Recipe, training
-from methods.trained import TrainedMethod
+from methods.trained import Pullback, TrainedMethod, named
 
 __all__ = [
     "Array",
@@ -18,12 +18,14 @@ __all__ = [
     "Method",
     "Param",
     "Params",
+    "Pullback",
     "Recipe",
     "Replica",
     "Support",
     "Task",
     "TrainedMethod",
     "hookimpl",
+    "named",
     "training",
     "unit",
 ]

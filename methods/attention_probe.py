@@ -1,9 +1,9 @@
 """A linear probe on an image embedding that has been mixed with the class texts it attends to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Params, Replica, Task, TrainedMethod, hookimpl, training
+from methods import Array, Method, Param, Params, Pullback, Replica, Task, TrainedMethod, hookimpl, named, training
 
 
 class AttentionProbe(TrainedMethod):
@@ -40,6 +40,67 @@ class AttentionProbe(TrainedMethod):
         x, text = head.image_norm(x), head.text_norm(head.text)
         attended = (x @ (text.mT / x.shape[-1] ** 0.5)).softmax(-1) @ text
         return head.classifier(x.lerp(attended, head.ratio))
+
+    # By hand, with t = γ t̂ + β and t̂ the same at every step: x t^T is (γ x) t̂^T but for a term that all classes
+    # share, which softmax does not see; and P t is γ (P t̂) + β, since the rows of P sum to one.
+
+    def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
+        cold = x.shape[-1] ** -0.5
+        if not head.text_norm.weights:  # nothing before the classifier learns
+            attended, _ = _attend(x * cold, head.text)
+            logits, pull_classifier = head.classifier.vjp(x.lerp(attended, head.ratio))
+            return logits, lambda gradient: named("classifier", pull_classifier(gradient, inputs=False)[1])
+        gain, shift = head.text_norm.weight, head.text_norm.bias
+        x, pull_image = head.image_norm.vjp(x)
+        attended, pull_attention = _attend(x * (gain * cold), head.text_norm.standardised(head.text))
+        mixed = x.lerp((attended * gain).add_(shift), head.ratio)
+        logits, pull_classifier = head.classifier.vjp(mixed)
+
+        def pull(gradient: Array) -> Mapping[str, Array]:
+            for_mixed, for_classifier = pull_classifier(gradient)
+            outer = for_mixed * head.ratio
+            inner = pull_attention(outer * gain).mul_(cold)
+            for_text = {"weight": _sum((outer * attended).addcmul_(inner, x)), "bias": _sum(outer)}
+            _, for_image = pull_image(for_mixed.sub_(outer).addcmul_(inner, gain), inputs=False)
+            return named("classifier", for_classifier) | named("text_norm", for_text) | named("image_norm", for_image)
+
+        return logits, pull
+
+    def folded(self, head: Any) -> Callable[[Array], Array]:
+        import torch
+
+        weight, bias = head.classifier.affine()
+        text = head.text_norm(head.text)
+        keys = (text.mT * text.shape[-1] ** -0.5).expand_as(weight)
+        both = torch.cat([keys, weight - head.ratio * weight], -1)
+        offset = torch.cat([torch.zeros_like(bias), bias], -1)
+        if head.image_norm.weights:
+            factor, shift = head.image_norm.affine()
+            both, offset = both * factor.mT, offset + shift @ both
+        values = head.ratio * (text @ weight)
+
+        def classify(x: Array) -> Array:
+            scores, direct = torch.baddbmm(offset, x.expand(len(both), *x.shape), both).chunk(2, -1)
+            return torch.baddbmm(direct, scores.softmax(-1), values)
+
+        return classify
+
+
+def _sum(x: Array) -> Array:
+    """Over the batch: `(R, 1, D)`."""
+    return x.sum(1, keepdim=True)
+
+
+def _attend(x: Array, text: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """`softmax(x t^T) t` of `x (R, B, D)` and `t (K, D)`, and how its gradient goes back to x."""
+    weights = (x @ text.mT).softmax(-1)
+
+    def pull(gradient: Array) -> Array:
+        # Of softmax: P (g − Σ P g)
+        scores = (gradient @ text.mT).mul_(weights)
+        return scores.addcmul_(weights, scores.sum(-1, keepdim=True), value=-1) @ text
+
+    return weights @ text, pull
 
 
 @hookimpl

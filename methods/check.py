@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.base import Candidate, Floats, Labels, Method, Replica, Support, Task, unit
+from methods.trained import TrainedMethod
 
 DIM, SEEDS, SHOTS, QUERIES = 16, (0, 1), 4, 40
 SHORT = {"epochs": 4, "steps": 8}
@@ -163,6 +164,24 @@ def one_query_at_a_time(method: type[Method]) -> None:
     _same([whole[3:4]], [single], "one query alone to get the logits that it gets in a batch")
 
 
+def by_hand(method: type[Method]) -> None:
+    """what is written out by hand (`vjp`, `folded`) gives what `logits` gives"""
+    if not issubclass(method, TrainedMethod):
+        return
+    from workflow.lib.engine import Run
+
+    derived = type(method.__name__, (method,), {"vjp": TrainedMethod.vjp, "folded": TrainedMethod.folded})
+    at, who = problem(5, [SHOTS] * 5), replicas(method)
+    ours, theirs = (Run(one(), at.task, who) for one in (method, derived))
+    found, expected = ours.gradients(), theirs.gradients()
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        gap = float((found[name] - gradient).abs().max()) / largest
+        if not gap <= TOLERANCE:
+            raise ContractError(f"expected `vjp` to agree with `logits`; found gradients of {name} that differ")
+    _same(list(theirs.logits(at.queries).numpy()), list(ours.logits(at.queries).numpy()), "`folded` to equal `logits`")
+
+
 def classes_permuted(method: type[Method]) -> None:
     """permuting the classes permutes the logits; with random numbers per class, the accuracy stays close"""
     at, who = problem(6, [SHOTS] * 6), replicas(method, short=not method.random_per_class)
@@ -235,6 +254,7 @@ PROPERTIES: dict[str, Callable[[type[Method]], None]] = {
         inputs_untouched,
         alone_as_in_company,
         one_query_at_a_time,
+        by_hand,
         classes_permuted,
         sizes,
         better_than_chance,

@@ -1,9 +1,9 @@
 """CLIP-Adapter: a bottleneck on the image embedding, mixed back in, classified by the cosine to the class texts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Params, Replica, Task, TrainedMethod, hookimpl, training
+from methods import Array, Method, Param, Params, Pullback, Replica, Task, TrainedMethod, hookimpl, named, training
 
 PAPER = {"ratio": 0.2, "lr": 1e-5, "epochs": 200}  # section 4.1 of the paper; its schedule is CoOp's
 TINY = 1e-12  # a zero vector's logits are zero
@@ -48,7 +48,52 @@ class ClipAdapter(TrainedMethod):
     def logits(self, head: Any, x: Array) -> Array:
         x = head.norm(x)
         mixed = x.lerp(head.up(head.down(x).relu()).relu(), head.ratio)
-        return mixed @ head.text.mT / mixed.norm(dim=-1, keepdim=True).clamp_min(TINY)
+        return mixed @ head.text.mT / _length(mixed)
+
+    def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
+        x, pull_norm = head.norm.vjp(x)
+        narrow, pull_down = head.down.vjp(x)
+        wide, pull_up = head.up.vjp(narrow.relu_())
+        mixed = x.lerp(wide.relu_(), head.ratio)
+        length = _length(mixed)
+        logits = (mixed @ head.text.mT).div_(length)
+
+        def pull(gradient: Array) -> Mapping[str, Array]:
+            radial = (gradient * logits).sum(-1, keepdim=True).div_(length * length)
+            for_mixed = ((gradient / length) @ head.text).addcmul_(mixed, radial, value=-1)
+            for_narrow, for_up = pull_up((for_mixed * head.ratio).mul_(wide.sign()))
+            through, for_down = pull_down(for_narrow.mul_(narrow.sign()), inputs=bool(head.norm.weights))
+            found = named("up", for_up) | named("down", for_down)
+            if not head.norm.weights:
+                return found
+            _, for_norm = pull_norm(for_mixed.mul_(1 - head.ratio).add_(through), inputs=False)
+            return found | named("norm", for_norm)
+
+        return logits, pull
+
+    def folded(self, head: Any) -> Callable[[Array], Array]:
+        import torch
+
+        down, _ = head.down.affine()
+        up, _ = head.up.affine()
+        offset, shift, factor = torch.zeros_like(down[:, :1]), 0.0, 1 - head.ratio
+        if head.norm.weights:
+            factor, shift = head.norm.affine()
+            down, offset = down * factor.mT, shift @ down
+            factor, shift = (1 - head.ratio) * factor, (1 - head.ratio) * shift
+        up = head.ratio * up  # the ratio is not negative: relu lets it through
+
+        def classify(x: Array) -> Array:
+            narrow = torch.baddbmm(offset, x.expand(len(down), *x.shape), down).relu_()
+            mixed = torch.bmm(narrow, up).relu_().addcmul_(x, factor).add_(shift)
+            return (mixed @ head.text.mT).div_(_length(mixed))
+
+        return classify
+
+
+def _length(x: Array) -> Array:
+    """The norm of each row `(…, 1)`."""
+    return x.norm(dim=-1, keepdim=True).clamp_min(TINY)
 
 
 @hookimpl

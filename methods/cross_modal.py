@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from methods import Array, Method, Param, Params, Recipe, Replica, Support, Task, TrainedMethod, hookimpl
+from methods import Array, Method, Param, Params, Pullback, Recipe, Replica, Support, Task, TrainedMethod, hookimpl
 
 EVERY = 100  # steps between candidates
 
@@ -55,6 +55,9 @@ class CrossModal(TrainedMethod):
 
     def logits(self, head: Any, x: Array) -> Array:
         return head.scale * (x @ head.weight)
+
+    def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
+        return self.logits(head, x), lambda gradient: {"weight": x.mT @ gradient.mul_(head.scale)}
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Replica, Task, TrainedMethod, hookimpl, training
+from methods import Array, Method, Param, Pullback, Replica, Task, TrainedMethod, hookimpl, named, training
 
 
 class LinearProbe(TrainedMethod):
@@ -23,6 +23,10 @@ class LinearProbe(TrainedMethod):
 
     def logits(self, head: Any, x: Array) -> Array:
         return head.classifier(x)
+
+    def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
+        logits, pull = head.classifier.vjp(x)
+        return logits, lambda gradient: named("classifier", pull(gradient, inputs=False)[1])
 
 
 @hookimpl

@@ -1,11 +1,13 @@
 """A method that trains a head by gradient descent: it says what the head is, the engine trains all replicas at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, ClassVar
 
 from methods.base import Array, Candidate, Method, Params, Replica, Support, Task
 from methods.recipe import Recipe
+
+Pullback = Callable[[Array], Mapping[str, Array]]  # from the gradient of logits to those of the weights by name
 
 
 class TrainedMethod(Method):
@@ -29,6 +31,20 @@ class TrainedMethod(Method):
         replica dimension; a constant that is the same for all replicas has none.
         """
         raise NotImplementedError(f"{type(self).__name__} must override `logits`")
+
+    def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback] | None:
+        """`logits` of a training batch `x (R, B, D)` with its gradient by hand, or None: autograd derives it.
+
+        Gives the logits, and a function from their gradient to those of the weights by name, for which the layers have
+        a `vjp` of their own. Worth writing where the steps are many and small: autograd costs as much as they do.
+        """
+        return None
+
+    def folded(self, head: Any) -> Callable[[Array], Array]:
+        """What maps queries `x (M, D)` to logits after an epoch: `logits`, or what it comes to with everything that
+        does not depend on x computed beforehand.
+        """
+        return lambda x: self.logits(head, x)
 
     def penalty(self, head: Any) -> Array | None:
         """What is added to the mean cross-entropy of each replica: `(R,)`, or None for nothing."""
@@ -57,3 +73,8 @@ class TrainedMethod(Method):
     def _shape(self, replica: Replica) -> str:
         free = {*self.scalars, "lr", "weight_decay"}
         return repr([(name, value) for name, value in sorted(replica.params.items()) if name not in free])
+
+
+def named(part: str, gradients: Mapping[str, Array]) -> dict[str, Array]:
+    """The gradients that a layer's `vjp` gives, under the names that the weights have in the whole head."""
+    return {f"{part}.{name}": gradient for name, gradient in gradients.items()}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workflow.lib.batch_norm import batch_mean, scale, standardise
-from workflow.lib.layers import BatchNorm, Layer, stack
+from workflow.lib.batch_norm import BatchNorm, batch_mean, scale, standardise
+from workflow.lib.layers import Layer, stack
 
 R, B, D, K = 3, 9, 6, 4
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods import Candidate, Classifier, Method, Param, Params, Replica, Task
+from methods import Array, Candidate, Classifier, Method, Param, Params, Pullback, Replica, Task
 from methods.check import PROPERTIES, ContractError, check, verdicts
+from methods.linear_probe import LinearProbe
 from methods.registry import load
 
 BUILT_IN = load().methods
@@ -100,6 +101,15 @@ class Blind(Sound):
         return -super().weights(task, replica)
 
 
+class ForgetsTheBias(LinearProbe):
+    def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
+        logits, pull = super().vjp(head, x)
+        return (
+            logits,
+            lambda gradient: (found := pull(gradient)) | {"classifier.1.bias": 0 * found["classifier.1.bias"]},
+        )
+
+
 BROKEN = {
     UnknownDefault: "parameters",
     Transposed: "shapes",
@@ -108,6 +118,7 @@ BROKEN = {
     NotSeeded: "repeatable",
     LooksAtItsCompany: "alone_as_in_company",
     LooksAtTheOtherQueries: "one_query_at_a_time",
+    ForgetsTheBias: "by_hand",
     FavoursTheFirstClass: "classes_permuted",
     NeedsEqualClasses: "sizes",
     Blind: "better_than_chance",

@@ -6,7 +6,7 @@ tensors carry a leading replica dimension and live on the device.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -108,7 +108,6 @@ class Run:
         self.head = Head(method, task, replicas)
         self._batches = Batches(method, task, replicas, recipes[0].batch_size)
         self.per_epoch = self._batches.per_epoch
-        self._weights = list(self.head.weights.values())
         self._optimizer = Optimizer(self.head.weights, recipes, self.per_epoch)
         self._slice = max(1, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
         self._device = task.device
@@ -119,14 +118,34 @@ class Run:
     @_flushed()
     def step(self) -> None:
         """One batch of every replica."""
+        gradients = self.gradients()
+        self._optimizer.step([gradients[name] for name in self.head.weights])
+
+    @torch.no_grad()
+    def gradients(self) -> Mapping[str, Tensor]:
+        """Of the weights by name, for the next batch of every replica."""
         x, y = next(self._batches)
+        by_hand = self.head.vjp(x)
+        if by_hand is None:
+            return self._derived(x, y)
+        logits, pull = by_hand
+        return pull(self._loss(logits, y))
+
+    @torch.enable_grad()
+    def _derived(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """The gradients of the weights by autograd."""
         logits, penalty = self.head(x), self.head.penalty()
-        gradient, own = cross_entropy(logits.detach(), y)
-        self._own.append(own)
-        outputs, seeds = [logits], [gradient]
+        outputs, seeds = [logits], [self._loss(logits.detach(), y)]
         if penalty is not None:
-            outputs, seeds = [logits, penalty], [gradient, torch.ones_like(penalty)]
-        self._optimizer.step(torch.autograd.grad(outputs, self._weights, seeds))
+            outputs, seeds = [logits, penalty], [*seeds, torch.ones_like(penalty)]
+        found = torch.autograd.grad(outputs, list(self.head.weights.values()), seeds)
+        return dict(zip(self.head.weights, found, strict=True))
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The gradient of the mean cross-entropy; the loss itself is kept for the log."""
+        gradient, own = cross_entropy(logits, y)
+        self._own.append(own)
+        return gradient
 
     def loss(self) -> float:
         """Mean cross-entropy over the last epoch. Reading it waits for the device."""
@@ -138,9 +157,10 @@ class Run:
         out = self._out(queries)
         self.head.train(False)
         with torch.no_grad():
+            classify = self.head.folded()
             for start in range(0, len(queries), self._slice):
                 rows = slice(start, start + self._slice)
-                out[:, rows] = self.head(torch.as_tensor(queries[rows], device=self._device))
+                out[:, rows] = classify(torch.as_tensor(queries[rows], device=self._device))
         self.head.train(True)
         return out
 

@@ -1,6 +1,6 @@
 """The head of R replicas: what `TrainedMethod.logits` gets, and what the engine trains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Replica, Task
-from methods.trained import TrainedMethod
-from workflow.lib.layers import Layer, stack, stacked
+from methods.trained import Pullback, TrainedMethod
+from workflow.lib.layers import Layer, stack
+from workflow.lib.stacking import stacked
 
 
 class Head:
@@ -63,6 +64,16 @@ class Head:
     def __call__(self, x: Tensor) -> Tensor:
         """Logits `(R, B, K)` of `x (R, B, D)` or `(M, D)`."""
         return self._method.logits(self._parts, x)
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback] | None:
+        """Logits of a training batch `x (R, B, D)` and how the weights' gradients by name come from theirs, if the
+        method has written that out.
+        """
+        return self._method.vjp(self._parts, x)
+
+    def folded(self) -> Callable[[Tensor], Tensor]:
+        """What maps queries `(M, D)` to logits `(R, M, K)` with the weights as they are now."""
+        return self._method.folded(self._parts)
 
     def penalty(self) -> Tensor | None:
         """What the method adds to the loss, `(R,)`."""

@@ -3,15 +3,16 @@
 A stacked layer maps `(R, B, D)`, or `(M, D)` shared by all replicas, to `(R, B, …)`: replica r sees row r alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, stack_module_state, vjp, vmap
 
-from workflow.lib.batch_norm import scale, standardise
+from workflow.lib.batch_norm import BatchNorm
 from workflow.lib.norm_linear import NormLinear
+from workflow.lib.stacking import Pullback, stacked
 
 ELEMENTWISE = (nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)  # serve all replicas as they are
 
@@ -62,53 +63,25 @@ class Linear:
             return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias, x, self.weight)
 
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """The layer is `x weight + bias`, of `(R, in, out)` and `(R, 1, out)`."""
+        weight = self.weight.detach()
+        return weight, weight.new_zeros(len(weight), 1, weight.shape[2]) if self.bias is None else self.bias.detach()
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
+        """The output for a batch `x (R, B, in)`, and how gradients come back from it."""
+
+        def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+            for_x = torch.bmm(gradient, self.weight.mT) if inputs else None
+            gradients = {"weight": torch.bmm(x.mT, gradient)}
+            return for_x, gradients if self.bias is None else gradients | {"bias": gradient.sum(1, keepdim=True)}
+
+        return self(x), pull
+
     def state(self, replica: int) -> dict[str, Tensor]:
         bias = {} if self.bias is None else {"bias": self.bias[replica, 0]}
         weight = self.weight[replica]
         return {"weight": weight if self._turned else weight.mT, **bias}
-
-
-class BatchNorm:
-    """R BatchNorm1d layers over `(R, B, D)`, each with statistics of its own: all tensors are `(R, 1, D)`."""
-
-    def __init__(self, layers: Sequence[nn.BatchNorm1d]) -> None:
-        first = layers[0]
-        if first.momentum is None or not first.track_running_stats or not first.affine:
-            raise ValueError("a BatchNorm1d in a head needs its weight, its running statistics and a momentum")
-        self.weight = stacked([layer.weight[None] for layer in layers])
-        self.bias = stacked([layer.bias[None] for layer in layers])
-        self.weights = {"weight": self.weight, "bias": self.bias}
-        self.mean = torch.stack([_buffer(layer.running_mean)[None] for layer in layers])
-        self.var = torch.stack([_buffer(layer.running_var)[None] for layer in layers])
-        self.momentum, self.eps = first.momentum, first.eps
-        self.training = True
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.training:
-            return self._normalise(x if x.dim() == 3 else x[None])
-        factor, shift = self.affine()
-        return torch.addcmul(shift, x, factor)
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """Outside training the layer is `factor x + shift`, both `(R, 1, D)`."""
-        factor = self.weight.detach() * (self.var + self.eps).rsqrt()
-        return factor, self.bias.detach() - self.mean * factor
-
-    def track(self, mean: Tensor, var: Tensor, batch: int) -> None:
-        """Move the running statistics towards those of a batch, whose variance is the biased one."""
-        self.mean.lerp_(mean, self.momentum)
-        self.var.mul_(1 - self.momentum).add_(var, alpha=self.momentum * batch / (batch - 1))
-
-    def _normalise(self, x: Tensor) -> Tensor:
-        centred, inverse, mean, var = standardise(x.detach(), self.eps)
-        self.track(mean, var, x.shape[1])
-        if x.requires_grad:
-            return scale(x, centred, inverse, self.weight, self.bias)
-        return torch.addcmul(self.bias, centred, self.weight * inverse)
-
-    def state(self, replica: int) -> dict[str, Tensor]:
-        tensors = {"weight": self.weight, "bias": self.bias, "running_mean": self.mean, "running_var": self.var}
-        return {name: tensor[replica, 0] for name, tensor in tensors.items()}
 
 
 class Sequential:
@@ -116,7 +89,7 @@ class Sequential:
 
     def __init__(self, layers: Sequence[nn.Sequential]) -> None:
         self._parts = [stack(parts) for parts in zip(*layers, strict=True)]
-        self._chain = _joined(self._parts)
+        self._chain = list(_joined(self._parts))
         self.weights = {f"{i}.{name}": w for i, part in enumerate(self._parts) for name, w in part.weights.items()}
 
     @property
@@ -127,29 +100,58 @@ class Sequential:
     def training(self, training: bool) -> None:
         for part in self._parts:
             part.training = training
-        for link in self._chain:
+        for link, _ in self._chain:
             if isinstance(link, NormLinear) and not training:
                 link.fold()
 
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Outside training a chain of one link is `x weight + bias`, of `(R, D, K)` and `(R, 1, K)`."""
+        ((link, _),) = self._chain
+        return link.affine()
+
     def __call__(self, x: Tensor) -> Tensor:
-        for link in self._chain:
+        for link, _ in self._chain:
             x = link(x)
         return x
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
+        """The output for a training batch `x (R, B, D)`, and how gradients come back from it."""
+        pulls = []
+        for link, places in self._chain:
+            x, pull = link.vjp(x)
+            pulls.append((pull, places))
+
+        def pull_all(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+            found: dict[str, Tensor] = {}
+            wanted: Tensor | None = gradient
+            for i, (pull, places) in reversed(list(enumerate(pulls))):
+                assert wanted is not None  # only the first link may be told not to give it
+                wanted, gradients = pull(wanted, inputs or i > 0)
+                found |= {places[name]: value for name, value in gradients.items()}
+            return wanted, found
+
+        return x, pull_all
 
     def state(self, replica: int) -> dict[str, Tensor]:
         parts = enumerate(part.state(replica) for part in self._parts)
         return {f"{i}.{name}": tensor for i, state in parts for name, tensor in state.items()}
 
 
-def _joined(parts: Sequence[Layer]) -> list[Callable[[Tensor], Tensor]]:
-    """The parts, with a pair in place of each BatchNorm and the linear layer behind it."""
-    chain: list[Callable[[Tensor], Tensor]] = []
-    for part in parts:
-        if isinstance(part, Linear) and chain and isinstance(chain[-1], BatchNorm):
-            chain[-1] = NormLinear(chain[-1], part)
-        elif not isinstance(part, Elementwise) or not part.idle:
-            chain.append(part)
-    return chain
+def _joined(parts: Sequence[Layer]) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """The parts, with a pair in place of each BatchNorm and the linear layer behind it; and how the chain calls
+    the weights of each.
+    """
+    skip = False
+    for i, part in enumerate(parts):
+        after = parts[i + 1] if i + 1 < len(parts) else None
+        if skip or (isinstance(part, Elementwise) and part.idle):
+            skip = False
+        elif isinstance(part, BatchNorm) and isinstance(after, Linear):
+            skip = True
+            own = {f"norm.{name}": f"{i}.{name}" for name in part.weights}
+            yield NormLinear(part, after), own | {f"linear.{name}": f"{i + 1}.{name}" for name in after.weights}
+        else:
+            yield part, {name: f"{i}.{name}" for name in part.weights}
 
 
 class Elementwise:
@@ -163,6 +165,13 @@ class Elementwise:
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._layer(x)
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
+        """The output for `x`, and how the gradient comes back from it."""
+        if self.idle:
+            return x, lambda gradient, inputs=True: (gradient, {})
+        output, derive, *_ = vjp(self._layer, x)
+        return output, lambda gradient, inputs=True: (derive(gradient)[0] if inputs else None, {})
 
     def state(self, replica: int) -> dict[str, Tensor]:
         return {}
@@ -197,14 +206,3 @@ _STACKED: dict[type[nn.Module], Callable[[Sequence[Any]], Layer]] = {
     nn.Sequential: Sequential,
     **dict.fromkeys(ELEMENTWISE, Elementwise),
 }
-
-
-def stacked(values: Sequence[Tensor]) -> Tensor:
-    """A leaf `(R, …)` from the parameter of each replica; trainable if they are."""
-    trainable = values[0].requires_grad
-    return torch.stack([value.detach() for value in values]).requires_grad_(trainable)
-
-
-def _buffer(value: Tensor | None) -> Tensor:
-    assert value is not None  # track_running_stats was looked at
-    return value
