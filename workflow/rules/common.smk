@@ -23,7 +23,8 @@ ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH.
 shell.prefix(
     f"export PYTHONPATH={shlex.quote(str(workflow.basedir))};"
-    f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
+    f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
+    " WARM_OWNER=$PPID; "  # see workflow/scripts/warm.py
 )
 
 

@@ -19,10 +19,11 @@ rule evaluate:
         spec=cell_spec,
         code=lambda wildcards: CODE[wildcards.method],
         plugin=plugin_option,
+        imports=lambda wildcards: STUDY.methods[wildcards.method].method.imports,
     message:
         "{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}"
     shell:
-        "python -m workflow.scripts.evaluate --spec {params.spec:q} --features {input.features:q} --metrics {output.metrics:q}"
+        "python -m workflow.scripts.warm evaluate {params.imports} -- --spec {params.spec:q} --features {input.features:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"
         " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
 
