@@ -24,6 +24,8 @@ rule evaluate:
     shell:
         "python -m workflow.scripts.evaluate --spec {params.spec:q} --features {input.features:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"
+        # Not params: how many share a GPU and how long they may take changes no result.
+        " --jobs-per-gpu {STUDY.jobs_per_gpu} --minutes {STUDY.cell_minutes}"
         " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
 
 

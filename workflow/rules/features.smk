@@ -51,4 +51,4 @@ rule features:
     shell:
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.index}"
         " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
-        " --out {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        " --out {output:q} --threads {threads} --jobs-per-gpu {STUDY.jobs_per_gpu} 2>&1 | tee {log:q}"

@@ -38,10 +38,26 @@ def main() -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    from workflow.lib import cell as cells
-    from workflow.lib import devices, features, files, records
+    from workflow.lib import devices, time_limit
 
-    device = devices.choose(method.gpu, arguments.device)
+    asked = arguments.device if method.gpu else "cpu"
+    gpu = devices.reserve(asked, arguments.jobs_per_gpu, _log)
+    # Before torch is imported, and after the wait for a GPU, for which the method can do nothing.
+    with time_limit.at_most(60 * arguments.minutes, _too_long(cell, arguments.minutes)):
+        return _compute(arguments, cell, method, devices.use(gpu, asked, _log))
+
+
+def _too_long(cell: Any, minutes: float) -> str:
+    place = f"{cell.dataset}, {cell.backbone}: {cell.label}, shots {cell.shots}"
+    return f"{place}: stopped after {minutes:g} minutes; if it needs longer, raise 'cell_minutes' in the study file"
+
+
+def _compute(
+    arguments: argparse.Namespace, cell: Any, method: Any, device: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from workflow.lib import cell as cells
+    from workflow.lib import features, files, records
+
     for name in method.imports:
         import_module(name)
     clock = {"start": time.time() - _process_start()}
@@ -100,6 +116,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plugin", action="append", default=[], help="a .py file with further methods")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that may share a GPU (default: 1)")
+    parser.add_argument("--minutes", type=float, default=0, help="limit on the time of the cell (default: none)")
     return parser.parse_args()
 
 
