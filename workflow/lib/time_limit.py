@@ -24,11 +24,13 @@ STDERR = 2
 def at_most(seconds: float, message: str) -> Iterator[None]:
     """End this process with `error: message` on stderr and exit status 1 if the block takes longer; 0: no limit.
 
-    A block that ends in the short while between these words and the end raises them as UserError.
+    A block that ends in the short while between these words and the end, well or with an error, raises UserError.
     """
     if not seconds:
         yield
         return
+    from workflow.lib.errors import UserError  # not above: the watcher is this file alone
+
     watcher = _watcher(seconds, message)
     faulthandler.register(signal.SIGUSR1, file=STDERR)
     with open(os.devnull, "w") as nowhere:
@@ -39,10 +41,8 @@ def at_most(seconds: float, message: str) -> Iterator[None]:
             faulthandler.cancel_dump_traceback_later()
             exceeded = _end(watcher)
             faulthandler.unregister(signal.SIGUSR1)
-    if exceeded:
-        from workflow.lib.errors import UserError
-
-        raise UserError(message)
+            if exceeded:
+                raise UserError(message)
 
 
 def _watcher(seconds: float, message: str) -> subprocess.Popen[bytes]:
