@@ -124,10 +124,10 @@ def run_all(jobs: list["subprocess.Popen[str]"], total: int, width: int, *start:
     running: list[subprocess.Popen[str]] = []
     for _ in range(total):
         if len(running) == width:
-            assert running.pop(0).wait(timeout=60) == 0
+            assert running.pop(0).wait(timeout=120) == 0
         running.append(gpus.hold(*start, **how))  # type: ignore[arg-type]
         jobs.append(running[-1])
-    assert [job.wait(timeout=60) for job in running] == [0] * len(running)
+    assert [job.wait(timeout=120) for job in running] == [0] * len(running)
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -184,7 +184,7 @@ def test_the_gpu_of_a_killed_job_is_free_at_once(tmp_path: Path, jobs: list["sub
     jobs += [gpus.hold(tmp_path / "record", environ)]
     gpus.says(jobs[1], "waiting")
     jobs[0].send_signal(signal.SIGKILL)
-    assert jobs[1].wait(timeout=60) == 0
+    assert jobs[1].wait(timeout=120) == 0
     assert len(gpus.read(tmp_path / "record")) == 1
 
 

@@ -48,7 +48,7 @@ def hanging() -> Iterator[dict[str, "subprocess.Popen[str]"]]:
 
 @pytest.mark.parametrize("name", HANGS)
 def test_what_hangs_ends_with_one_line_as_the_last(hanging: dict[str, "subprocess.Popen[str]"], name: str) -> None:
-    stdout, stderr = hanging[name].communicate(timeout=60)
+    stdout, stderr = hanging[name].communicate(timeout=120)
     assert hanging[name].returncode == 1
     assert stdout == "started\n"
     assert stderr.splitlines()[-1] == "error: too long"
@@ -57,14 +57,14 @@ def test_what_hangs_ends_with_one_line_as_the_last(hanging: dict[str, "subproces
 
 def test_the_log_says_where_it_hung(hanging: dict[str, "subprocess.Popen[str]"]) -> None:
     process = start("time.sleep(1000)", 0.5)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=120)
     assert 'File "<string>", line 6 in <module>' in stderr
 
 
 @pytest.mark.parametrize("seconds", [0, 1000])
 def test_what_ends_in_time_goes_on(seconds: float) -> None:
     process = start("pass", seconds)
-    assert process.communicate(timeout=60) == ("started\nafter\n", "")
+    assert process.communicate(timeout=120) == ("started\nafter\n", "")
     assert process.returncode == 0
 
 
@@ -100,5 +100,5 @@ def test_the_watcher_ends_with_a_killed_process() -> None:
     (watcher,) = psutil.Process(process.pid).children()
     process.kill()
     process.communicate()
-    psutil.wait_procs([watcher], timeout=60)
+    psutil.wait_procs([watcher], timeout=120)
     assert not watcher.is_running()

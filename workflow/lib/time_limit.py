@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 EXCEEDED = 1  # exit status of the watcher, and of the process that it watches
-GRACE = 5.0  # seconds between the last words and the end
+GRACE = 10.0  # seconds from the limit to the end, for the last words: on a busy machine they may come late
 STDERR = 2
 
 
@@ -31,8 +31,8 @@ def at_most(seconds: float, message: str) -> Iterator[None]:
         return
     from workflow.lib.errors import UserError  # not above: the watcher is this file alone
 
-    watcher = _watcher(seconds, message)
     faulthandler.register(signal.SIGUSR1, file=STDERR)
+    watcher = _watcher(seconds, message)
     with open(os.devnull, "w") as nowhere:
         faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=nowhere)
         try:
@@ -46,9 +46,9 @@ def at_most(seconds: float, message: str) -> Iterator[None]:
 
 
 def _watcher(seconds: float, message: str) -> subprocess.Popen[bytes]:
-    """Isolated and without site packages: it starts in milliseconds, and inherits no lock."""
+    """Isolated and without site packages: it starts in milliseconds, inherits no lock, and no Ctrl-C reaches it."""
     command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(seconds), message]
-    return subprocess.Popen(command, stdin=subprocess.PIPE)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def _end(watcher: "subprocess.Popen[bytes]") -> bool:
