@@ -148,3 +148,12 @@ def test_a_cell_that_hangs_ends_with_one_line_and_no_file_and_the_others_are_com
         files = [path for path in (config.parent / "results/shared" / kind).rglob("*") if path.is_file()]
         assert {path.stem for path in files} == {"1", "2", "3", "4", "5"}
     assert "in classifier" in (config.parent / "results/shared/logs/shapes/mine/hanging/6.log").read_text()
+
+
+def test_what_the_study_says_of_sharing_and_of_time_reaches_every_job(tmp_path: Path) -> None:
+    config = study(tmp_path / "study", "recorder")
+    options = ["-n", "-p", "--configfile", str(config), "--config", "jobs_per_gpu=3", "cell_minutes=1.5"]
+    done = snakemake(config.parent, ROOT / "Snakefile", *options, environ=gpus.environment(tmp_path, *TWO))
+    commands = [line for line in (done.stdout + done.stderr).splitlines() if "--jobs-per-gpu 3" in line]
+    assert len([line for line in commands if "workflow.scripts.features" in line]) == 1
+    assert len([line for line in commands if "workflow.scripts.evaluate" in line and "--minutes 1.5 " in line]) == 6
