@@ -263,6 +263,10 @@ def another_data_set(folder: Path) -> None:
 
 CHANGES = {
     "comments, and a default written out": (words_alone, set()),
+    "how many jobs share a GPU, and a limit on their time": (
+        in_file("study.yaml", "seeds: 2", "seeds: 2\njobs_per_gpu: 2\ncell_minutes: 90"),
+        set(),
+    ),
     "a parameter": (in_file("study.yaml", "standard]", "standard], C: 2"), {*jobs("logistic_regression"), *WHOLE}),
     "a plugin's code": (in_file("means.py", "queries @ means.T", "2 * queries @ means.T"), {*jobs("means"), *WHOLE}),
     "a method more": (

@@ -136,6 +136,7 @@ def test_what_may_be_left_out_has_defaults(here: Path) -> None:
     ]
     made = load(write(here, "\n".join(lines)))
     assert (made.seeds, made.report, made.select, made.plugins) == (3, "test", "last", [])
+    assert (made.jobs_per_gpu, made.cell_minutes) == (1, 0)
     assert made.folders == {"data": "data", "features": "features", "results": "results"}
 
 
@@ -370,6 +371,14 @@ WRONG = [
     ("no number of shots", "[1, 4, all]", "[]", "11: shots: found [], allowed: a list with something in it"),
     ("shots that are no list", "[1, 4, all]", "4", "11: shots: found 4, allowed: a list"),
     ("0 seeds", "seeds: 2", "seeds: 0", "12: seeds: found 0, allowed: at least 1"),
+    ("no job on a GPU", "seeds: 2", "jobs_per_gpu: 0", "12: jobs_per_gpu: found 0, allowed: at least 1"),
+    ("half a job", "seeds: 2", "jobs_per_gpu: 0.5", "12: jobs_per_gpu: found 0.5, allowed: a whole number"),
+    ("too many jobs", "seeds: 2", "jobs_per_gpu: 65", "12: jobs_per_gpu: found 65, allowed: at most 64"),
+    ("no time", "seeds: 2", "cell_minutes: 0", "12: cell_minutes: found 0, allowed: at least 0.01"),
+    ("for ever", "seeds: 2", "cell_minutes: .inf", "12: cell_minutes: found inf, allowed: a number"),
+    ("no number", "seeds: 2", "cell_minutes: .nan", "12: cell_minutes: found nan, allowed: a number"),
+    ("no minutes", "seeds: 2", "cell_minutes: 2h", "12: cell_minutes: found '2h', allowed: a number"),
+    ("true minutes", "seeds: 2", "cell_minutes: true", "12: cell_minutes: found true, allowed: a number"),
     ("1001 seeds", "seeds: 2", "seeds: 1001", "12: seeds: found 1001, allowed: at most 1000"),
     ("2.0 seeds", "seeds: 2", "seeds: 2.0", "12: seeds: found 2.0, allowed: a whole number"),
     ("true seeds", "seeds: 2", "seeds: true", "12: seeds: found true, allowed: a whole number"),

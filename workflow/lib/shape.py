@@ -1,5 +1,6 @@
 """The shape of a study file, by JSON Schema, with errors that a person can act on and the line where they are."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,13 @@ WORDS = {
     "number": "a number",
     "boolean": "true or false",
 }
-# JSON Schema counts 1.0 as an integer; a number of shots or seeds written like that is a mistake.
-_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+# JSON Schema counts 1.0 as an integer and NaN as a number; as a number of shots or minutes they are mistakes.
+_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "integer": lambda _, value: type(value) is int,
+        "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
+    }
+)
 _Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # its types leave it out
     jsonschema.Draft202012Validator, type_checker=_TYPES
 )

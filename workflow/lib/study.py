@@ -52,6 +52,8 @@ class Study:
     plugins: Sequence[str] = ()
     references: Mapping[str, str] = field(default_factory=dict)  # <dataset>.<backbone> -> file of published numbers
     folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
+    jobs_per_gpu: int = 1
+    cell_minutes: float = 0  # the limit on a cell's time; 0: none
 
     def cells(self) -> list[tuple[str, str, str, str]]:
         """Every (dataset, backbone, method label, shots), in the order of the file."""
@@ -107,6 +109,8 @@ def _study(config: Mapping[str, Any]) -> Study:
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models),
         folders=FOLDERS | dict(config.get("folders") or {}),
+        jobs_per_gpu=config.get("jobs_per_gpu", 1),
+        cell_minutes=config.get("cell_minutes", 0),
     )
 
 

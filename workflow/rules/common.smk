@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workflow.lib.code import code_hash
 from workflow.lib.datasets import COMMON
+from workflow.lib.devices import announcement
 from workflow.lib.errors import UserError
 from workflow.lib.study import load as load_study
 

@@ -15,6 +15,9 @@ rule evaluate:
         gpu=lambda wildcards: int(STUDY.methods[wildcards.method].method.gpu),
         mem_mb=4000,
         runtime=60,
+        # No params: they change no result. And text: in a group of cells, numbers would be added up.
+        jobs_per_gpu=str(STUDY.jobs_per_gpu),
+        cell_minutes=str(STUDY.cell_minutes),
     params:
         spec=cell_spec,
         code=lambda wildcards: CODE[wildcards.method],
@@ -25,6 +28,7 @@ rule evaluate:
     shell:
         "python -m workflow.scripts.warm evaluate {params.imports} -- --spec {params.spec:q} --features {input.features:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"
+        " --jobs-per-gpu {resources.jobs_per_gpu} --minutes {resources.cell_minutes}"
         " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
 
 

@@ -34,6 +34,7 @@ rule features:
         gpu=1,
         mem_mb=8000,
         runtime=240,
+        jobs_per_gpu=str(STUDY.jobs_per_gpu),
     params:
         index=lambda wildcards, input: (
             f"--index {shlex.quote(str(input.index))}"
@@ -51,4 +52,4 @@ rule features:
     shell:
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.index}"
         " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
-        " --out {output:q} --threads {threads} 2>&1 | tee {log:q}"
+        " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"

@@ -38,13 +38,31 @@ def main() -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    from workflow.lib import cell as cells
-    from workflow.lib import devices, features, files, records
+    from workflow.lib import devices, time_limit
 
-    device = devices.choose(method.gpu, arguments.device)
+    asked = arguments.device if method.gpu else "cpu"
+    began = time.perf_counter()
+    gpu = devices.reserve(asked, arguments.jobs_per_gpu, _log)
+    # The wait for a GPU is no time of the cell's, neither in its record nor for its limit.
+    started = _process_start() + time.perf_counter() - began
+    with time_limit.at_most(60 * arguments.minutes, _too_long(cell, arguments.minutes)):
+        return _compute(arguments, cell, method, devices.use(gpu, asked, _log), started)
+
+
+def _too_long(cell: Any, minutes: float) -> str:
+    place = f"{cell.dataset}, {cell.backbone}: {cell.label}, shots {cell.shots}"
+    return f"{place}: stopped after {minutes:g} minutes; if it needs longer, raise 'cell_minutes' in the study file"
+
+
+def _compute(
+    arguments: argparse.Namespace, cell: Any, method: Any, device: str, started: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from workflow.lib import cell as cells
+    from workflow.lib import features, files, records
+
     for name in method.imports:
         import_module(name)
-    clock = {"start": time.time() - _process_start()}
+    clock = {"start": time.time() - started}
     began = time.perf_counter()
     read = features.read(arguments.features, cell.splits(), views=cells.wants_views(method, cell.variants))
     bench = cells.Bench(cell, read, device, arguments.threads, _log)
@@ -54,7 +72,7 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
     clock["fit"] = sum(outcome.fit_seconds for result in results for outcome in result.outcomes.values())
     arrays = cells.predictions(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
-    clock["total"] = time.time() - _process_start()
+    clock["total"] = time.time() - started
     sha256 = files.sha256(arguments.features)
     origin = records.provenance(device, arguments.threads, arguments.features, sha256, arguments.code)
     trainings = sum(len(result.outcomes) for result in results)
@@ -100,6 +118,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plugin", action="append", default=[], help="a .py file with further methods")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that may share a GPU (default: 1)")
+    parser.add_argument("--minutes", type=float, default=0, help="limit on the time of the cell (default: none)")
     return parser.parse_args()
 
 

@@ -8,7 +8,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from workflow.lib import errors, features, features_npz, files, index, logs
+from workflow.lib import devices, errors, features, features_npz, files, index, logs
 from workflow.lib.errors import UserError
 from workflow.lib.features import Features
 
@@ -28,6 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="the features file to write")
     parser.add_argument("--threads", type=int, default=1, help="threads that decode, and on a CPU encode (default: 1)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that may share a GPU (default: 1)")
     return parser.parse_args()
 
 
@@ -62,6 +63,7 @@ def from_images(arguments: argparse.Namespace) -> Features:
         raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given as features")
     found = index.read_index(arguments.index)
 
+    device = devices.choose(arguments.device, arguments.jobs_per_gpu, log.info)
     # torch and open_clip take seconds to import: nobody waits for them to hear that there is no index.
     from workflow.lib import extraction
 
@@ -71,7 +73,7 @@ def from_images(arguments: argparse.Namespace) -> Features:
         arguments.templates,
         names={"dataset": arguments.dataset, "backbone": arguments.backbone},
         threads=arguments.threads,
-        device=arguments.device,
+        device=device,
         views=arguments.views,
         flip=not arguments.no_flip,
     )
