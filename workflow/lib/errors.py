@@ -18,7 +18,7 @@ class UserError(Exception):
 
 
 def one_line(text: object) -> str:
-    """`text` with every run of white space, line breaks among them, made one space; what can't be printed is escaped."""
+    """`text` with every run of white space, line breaks too, made one space; what can't be printed is escaped."""
     words = " ".join(str(text).split())
     return words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 

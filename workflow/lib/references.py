@@ -73,9 +73,8 @@ def table(results: Results, dataset: str, backbone: str, published: Sequence[Pub
     plan = results.plan
     places = [(one.row, one.shots) for one in published]
     if twice := next((place for i, place in enumerate(places) if place in places[:i]), None):
-        (method, settings), shots = twice
-        row = brief(f"{method} {settings}".strip())
-        raise UserError(f"references.{dataset}.{backbone}: two numbers for {row} with {shots} shots, allowed: one")
+        name, at = brief(" ".join(twice[0]).strip()), brief(twice[1])
+        raise UserError(f"references.{dataset}.{backbone}: two numbers for {name} with {at} shots, allowed: one")
     made = Table(f"{dataset}, {backbone}: ours (published, difference)", [shots_heading(shots) for shots in plan.shots])
     for row in dict.fromkeys(one.row for one in published):
         lines = [one for one in published if one.row == row]
