@@ -38,7 +38,7 @@ TEXTS = [
     "{x}",
     "{dataset}",
     "ｄｉｇｉｔｓ",
-    "dіgits",  # noqa: RUF001  # with a Cyrillic letter
+    "dіgits",  # with a Cyrillic letter
     "é" * 300,
     "a" * 5000,
     "!!python/object/apply:os.system ['exit 3']",
@@ -108,7 +108,9 @@ def damaged(draw: st.DrawFn, content: bytes, most: int = 3) -> bytes:
     for _ in range(draw(st.integers(1, most))):
         at = draw(st.integers(0, max(0, len(content) - 1)))
         to = min(len(content), at + draw(st.integers(1, 64)))
-        insert = draw(st.sampled_from([b"\0", b"\xff\xfe", b"\t", b"\r", b"\xed\xa0\x80", b"\n", b"{", b"[" * 50, b"9" * 20]))
+        insert = draw(
+            st.sampled_from([b"\0", b"\xff\xfe", b"\t", b"\r", b"\xed\xa0\x80", b"\n", b"{", b"[" * 50, b"9" * 20])
+        )
         flipped = bytes(byte ^ draw(st.integers(1, 255)) for byte in content[at : at + 1])
         content = draw(
             st.sampled_from(

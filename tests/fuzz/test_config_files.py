@@ -47,7 +47,7 @@ def parsed(text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError:
-            return yaml.load(text, yaml.FullLoader)  # noqa: S506  # Snakemake's choice, not ours
+            return yaml.load(text, yaml.FullLoader)  # Snakemake's choice, not ours
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError):
         return None
 
@@ -130,25 +130,31 @@ def named(place: str, name: str) -> dict[str, Any]:
 @given(name=st.sampled_from(TEXTS) | st.text(max_size=120) | st.from_regex(r"[a-z0-9_]{1,120}\n?", fullmatch=True))
 def test_a_name_is_of_few_characters_or_refused(place: str, name: str) -> None:
     found = outcome(lambda: study.load(named(place, name), []), "")
-    assert (found is not None) == bool(NAME.fullmatch(name) and (place != "methods" or name not in RIGHT["methods"])) or (
-        name in RIGHT.get(place, ())
-    )
+    assert (found is not None) == bool(
+        NAME.fullmatch(name) and (place != "methods" or name not in RIGHT["methods"])
+    ) or (name in RIGHT.get(place, ()))
     if found is not None:
         sound(found)
 
 
 @pytest.mark.parametrize("key", ["data", "features", "results"])
-@pytest.mark.parametrize("folder", ["", "a{b}", "{wildcard}", "nul\0", "two\nlines", "\x1b[2J", "\ud800", None, 7, ["a"]])
+@pytest.mark.parametrize(
+    "folder", ["", "a{b}", "{wildcard}", "nul\0", "two\nlines", "\x1b[2J", "\ud800", None, 7, ["a"]]
+)
 def test_a_folder_that_can_t_be_one_is_refused(key: str, folder: Any) -> None:
     assert outcome(lambda: study.load(RIGHT | {"folders": {key: folder}}, []), f"folders.{key}") is None
 
 
-@pytest.mark.parametrize("path", ["a" * 5000 + ".csv", "nul\0.csv", "{x}.csv", "/dev/null", ".csv", "x.csv\n", "~/x.csv"])
+@pytest.mark.parametrize(
+    "path", ["a" * 5000 + ".csv", "nul\0.csv", "{x}.csv", "/dev/null", ".csv", "x.csv\n", "~/x.csv"]
+)
 def test_a_reference_that_can_t_be_read_is_refused(path: str) -> None:
     assert outcome(lambda: study.load(RIGHT | {"references": {"digits.small": path}}, []), "") is None
 
 
-@pytest.mark.parametrize("path", ["a" * 5000 + ".py", "nul\0.py", "x.py\n", "/dev/null", ".py", "../../x.py", "no/such.py"])
+@pytest.mark.parametrize(
+    "path", ["a" * 5000 + ".py", "nul\0.py", "x.py\n", "/dev/null", ".py", "../../x.py", "no/such.py"]
+)
 def test_a_plugin_that_can_t_be_loaded_is_refused(path: str) -> None:
     assert outcome(lambda: study.load(RIGHT | {"plugins": [path]}, []), "plugins[0]") is None
 
@@ -208,7 +214,12 @@ def test_json_with_tabs_which_yaml_does_not_allow(tmp_path: Path) -> None:
 
 
 def test_a_sweep_of_millions_is_refused_before_it_is_made() -> None:
-    many = {"method": "clip_adapter", "ratio": [i / 200 for i in range(200)], "epochs": list(range(1, 200)), "lr": [0.1, 0.2]}
+    many = {
+        "method": "clip_adapter",
+        "ratio": [i / 200 for i in range(200)],
+        "epochs": list(range(1, 200)),
+        "lr": [0.1, 0.2],
+    }
     with pytest.raises(UserError, match=r"methods\.many: found a sweep of \d+ variants, allowed: at most 1000"):
         study.load(RIGHT | {"methods": {"many": many}}, [])
 

@@ -114,7 +114,10 @@ def test_what_is_no_features_file(tmp_path: Path, right: bytes, content: bytes) 
     path = tmp_path / "f.safetensors"
     assert check(path, content) is None
     assert check(path, struct.pack("<Q", len(content)) + content) is None
-    assert check(path, with_header(right, header_of(right) | {"__metadata__": {"features": content.decode("latin-1")}})) is None
+    assert (
+        check(path, with_header(right, header_of(right) | {"__metadata__": {"features": content.decode("latin-1")}}))
+        is None
+    )
 
 
 @pytest.mark.parametrize("dtype", ["F64", "F16", "BF16", "F8_E4M3", "I8", "U64", "BOOL", "C64", "X", "I64"])

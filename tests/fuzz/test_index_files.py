@@ -66,7 +66,9 @@ def test_an_image_outside_the_root_is_refused(tmp_path: Path, file: Any) -> None
     assert check(tmp_path / "index.json", json_text(value)) is None
 
 
-@pytest.mark.parametrize("names", ["ab", {"ant": 0, "bee": 1}, ["ant", "ant"], ["ant", ""], ["ant", 1], ["ant", "\ud800"], []])
+@pytest.mark.parametrize(
+    "names", ["ab", {"ant": 0, "bee": 1}, ["ant", "ant"], ["ant", ""], ["ant", 1], ["ant", "\ud800"], []]
+)
 def test_class_names_that_are_no_list_of_names_are_refused(tmp_path: Path, names: Any) -> None:
     assert check(tmp_path / "index.json", json_text(RIGHT | {"classnames": names})) is None
 

@@ -67,7 +67,9 @@ def test_what_is_no_table_at_all(tmp_path: Path, content: bytes) -> None:
     assert check(tmp_path / "p.csv", content) is None
 
 
-@pytest.mark.parametrize("line", [LINE[:4], [*LINE, "more"], [*LINE[:2], "a=1; a=2", *LINE[3:]], [*LINE[:5], "one", *LINE[6:]]])
+@pytest.mark.parametrize(
+    "line", [LINE[:4], [*LINE, "more"], [*LINE[:2], "a=1; a=2", *LINE[3:]], [*LINE[:5], "one", *LINE[6:]]]
+)
 def test_a_line_of_another_form(tmp_path: Path, line: list[str]) -> None:
     assert check(tmp_path / "p.csv", text(line)) is None
 

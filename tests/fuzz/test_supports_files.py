@@ -92,7 +92,9 @@ def test_a_label_that_is_none_is_not_bent_into_one(tmp_path: Path, item: Any, fe
     assert check(tmp_path / "s.json", json_text(content), features) is None
 
 
-@pytest.mark.parametrize("images", [[0, 0], [False, 4], [0.0, 4.0], "04", {"0": 1, "4": 2}, 8, None, [[0], [4]], [-12, -8]])
+@pytest.mark.parametrize(
+    "images", [[0, 0], [False, 4], [0.0, 4.0], "04", {"0": 1, "4": 2}, 8, None, [[0], [4]], [-12, -8]]
+)
 def test_images_that_are_no_rows_are_not_bent_into_some(tmp_path: Path, images: Any) -> None:
     content = ours(BARE)
     content["seeds"]["0"]["class 0"] = images

@@ -38,7 +38,9 @@ def _array(archive: zipfile.ZipFile, name: str, where: str) -> Array:
             shape, dtype = _header(member)
         if dtype.hasobject:
             raise UserError(f"{where}: {name} is an array of Python objects, which is never unpickled")
-        if math.prod(shape) * max(1, dtype.itemsize) > info.file_size:  # before so much memory, or time over empty texts, is spent
+        if (
+            math.prod(shape) * max(1, dtype.itemsize) > info.file_size
+        ):  # before so much memory, or time over empty texts, is spent
             raise ValueError(f"{dtype} of shape {shape} in {info.file_size} bytes")
         with archive.open(info) as member:
             return np.asarray(npy.read_array(member, allow_pickle=False))

@@ -37,7 +37,7 @@ def _grid(table: Table, styles: Mapping[str, str], escape: Escape) -> list[list[
         numbers = "".join(f" [{notes.index(remark) + 1}]" for remark in remarks)
         texts = [escape(cell) if isinstance(cell, str) else NA if cell is None else cell for cell in cells]
         shown = [styles[marked.get((i, j), "")].format(text) for j, text in enumerate(texts)]
-        grid.append([escape(label) + numbers, *shown])
+        grid.append([(escape(label) or "-") + numbers, *shown])
     return grid
 
 
@@ -72,9 +72,11 @@ def plain(table: Table) -> str:
     """For the terminal: the best with a star, the second best with a plus."""
     grid = _grid(table, {"": "{}", "best": "*{}", "second": "+{}"}, one_line)
     align = ("left", *("right" for _ in table.columns))
-    body = tabulate(grid, ["method", *table.columns], "simple", colalign=align, disable_numparse=True)
+    headings = ["method", *map(one_line, table.columns)]
+    body = tabulate(grid, headings, "simple", colalign=align, disable_numparse=True)
     notes = [f"[{i}] {one_line(note)}" for i, note in enumerate(_footnotes(table), 1)]
-    return "\n".join([table.title, "", body, "", *notes, *table.caption, *_legend(table, "* best, + second best"), ""])
+    lines = [*notes, *map(one_line, table.caption), *_legend(table, "* best, + second best")]
+    return "\n".join([one_line(table.title), "", body, "", *lines, ""])
 
 
 LATEX = {character: f"\\{character}" for character in "_&%#${}"} | {
