@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _CONFIG_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
 _REMOTE_CODE = "trust_remote_code"  # with it transformers runs the Python files beside a tokenizer
+_LARGEST_SIZE = 1_000_000  # beyond it building the model takes all memory or all day
 _LONGEST_REASON = 300  # torch lists every key that does not fit; the first few tell
 
 
@@ -81,7 +82,18 @@ def _config(path: Path) -> Any:
         raise UserError(f"model: {error}") from error
     if _REMOTE_CODE in json.dumps(content):
         raise UserError(f"model: {path}: {_REMOTE_CODE}: not allowed: a model is data")
+    if (largest := max(_numbers(content), default=0)) > _LARGEST_SIZE:
+        raise UserError(f"model: {path}: found the size {brief(largest)}, allowed: at most {_LARGEST_SIZE}")
     return content
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    """Every whole number in a config: widths, layers, words."""
+    if type(value) is int:
+        yield value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        yield from _numbers(part)
 
 
 def tokenizer(name: str) -> Any:
