@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any
 
 Value = bool | int | float | str
+LARGEST = 2**63  # what NumPy and torch take for a whole number
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Param:
         found: Any = _number(value) if self.kind is float else value
         kind: type = type(found)
         if kind is not self.kind or not self._within(found):
-            raise ValueError(f"found {show(value)}, allowed: {self.allowed()}{nearest(value, self.choices)}")
+            raise ValueError(f"found {brief(value)}, allowed: {self.allowed()}{nearest(value, self.choices)}")
         return found
 
     def _within(self, value: Value) -> bool:
@@ -52,7 +53,7 @@ class Param:
         if isinstance(value, bool | str):
             return True
         return (
-            isfinite(value)
+            (abs(value) < LARGEST if isinstance(value, int) else isfinite(value))
             and (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
             and (self.above is None or value > self.above)
@@ -65,7 +66,7 @@ def _number(value: Any) -> Any:
         return value
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
 
 
@@ -76,6 +77,12 @@ def show(value: Any) -> str:
     if value is None:
         return "nothing"
     return f"'{value}'" if isinstance(value, str) else repr(value)
+
+
+def brief(value: Any) -> str:
+    """A value in one line of at most 60 characters, for errors."""
+    text = " ".join(show(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def nearest(word: Any, known: Iterable[Any]) -> str:

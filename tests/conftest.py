@@ -1,11 +1,25 @@
 """What several tests share: small features whose classes are easy to tell apart, but not without a mistake."""
 
+import os
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from workflow.lib.features import Features, Split
+
+# The same examples every time, so that nothing fails by chance; FUZZ_EXAMPLES=5000 looks for what no test has met yet.
+settings.register_profile(
+    "tests",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "50")),
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("tests")
 
 SIZES = {"train": 12, "val": 6, "test": 9}  # images per class
 

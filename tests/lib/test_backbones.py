@@ -56,7 +56,7 @@ def test_specs_that_are_fine(good):
         ({"model": "", "pretrained": "openai"}, "model: '' is not an open_clip name"),
         ({"model": "ViT-B-32", "weights": "x.npz"}, "weights: 'x.npz' ends in none of .safetensors, .pt, .pth, .bin"),
         ({"model": "ViT-B-32", "weights": "x.pt", "precision": "int8"}, "'int8' is none of fp32, bf16, fp16"),
-        ({"model": "ViT-B-32", "weights": "x.pt", "batch_size": 0}, "batch_size: 0 is not at least 1"),
+        ({"model": "ViT-B-32", "weights": "x.pt", "batch_size": 0}, "batch_size: 0 is not between 1 and 65536"),
         ({"model": "ViT-B-32", "weights": "x.pt", "batch_size": True}, "batch_size: True is not images in one"),
         ({"model": "hf-hub:a/b", "weights": "x.pt"}, "weights: has no meaning beside hf-hub:a/b"),
         ({"features": "x.npz", "model": "ViT-B-32"}, "model: has no meaning beside features"),
@@ -260,7 +260,7 @@ def test_a_checkpoint_is_never_unpickled(spec, tmp_path):
     ("content", "message"),
     [
         (None, "model: no file"),
-        (b"{", "is not JSON"),
+        (b"{", "not JSON"),
         (b"[]", "lacks embed_dim, vision_cfg, text_cfg"),
         (b'{"embed_dim": 8, "text_cfg": {}}', "lacks vision_cfg"),
     ],

@@ -97,12 +97,12 @@ def test_without_a_file_everything_came_from_the_command_line() -> None:
 def test_a_key_that_stands_twice_in_one_mapping_is_found_at_any_depth(here: Path, text: str, line: int) -> None:
     (here / "study.yaml").write_text(text)
     with pytest.raises(UserError, match=rf"^study\.yaml:{line}: the key '\w' stands there twice$"):
-        shape.unique_keys(["study.yaml"])
+        shape.plain_data(["study.yaml"])
 
 
 def test_a_key_may_stand_in_two_mappings(here: Path) -> None:
     (here / "study.yaml").write_text("a: {b: 1}\nb: {a: 1, c: [{b: 1}, {b: 1}]}")
-    shape.unique_keys(["study.yaml"])
+    shape.plain_data(["study.yaml"])
 
 
 def test_a_long_value_is_cut() -> None:

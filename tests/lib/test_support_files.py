@@ -81,7 +81,7 @@ def test_a_cell_trains_on_what_was_read(tmp_path: Path) -> None:
             json.dumps({"seeds": {"0": {NAMES[0]: ["x.png"]}}}),
             f"class '{NAMES[0]}': 'x.png' is no image of it in train",
         ),
-        (json.dumps({"seeds": {"0": {NAMES[0]: [["x"]]}}}), f"class '{NAMES[0]}': '['x']' is no image of it in train"),
+        (json.dumps({"seeds": {"0": {NAMES[0]: [["x"]]}}}), f"class '{NAMES[0]}': ['x'] is no image of it in train"),
         ('{"train": [["x.png"]]}', "train: found ['x.png'], allowed: [image, label, class name]"),
         ('{"train": [["x.png", 99, "x"]]}', "train: found ['x.png', 99, 'x'], allowed: [image, label, class name]"),
     ],

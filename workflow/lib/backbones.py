@@ -23,6 +23,7 @@ KEYS: Mapping[str, tuple[type, str]] = {
     "features": (str, "in place of a model: the path of features made elsewhere, path/{dataset}.npz"),
 }
 PRECISIONS = ("fp32", "bf16", "fp16")
+LARGEST_BATCH = 65536
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 SCHEMES = ("hf-hub:", "local-dir:")  # these bring their weights with them
 
@@ -57,8 +58,8 @@ def _check_model(spec: Mapping[str, Any]) -> None:
         raise UserError("model: is wanted (or features)")
     if spec.get("precision", "fp32") not in PRECISIONS:
         raise UserError(f"precision: {spec['precision']!r} is none of {', '.join(PRECISIONS)}")
-    if spec.get("batch_size", 1) < 1:
-        raise UserError(f"batch_size: {spec['batch_size']} is not at least 1")
+    if not 1 <= spec.get("batch_size", 1) <= LARGEST_BATCH:
+        raise UserError(f"batch_size: {spec['batch_size']} is not between 1 and {LARGEST_BATCH}")
     if "weights" in spec and not spec["weights"].endswith(SUFFIXES):
         raise UserError(f"weights: {spec['weights']!r} ends in none of {', '.join(SUFFIXES)}")
     _check_origin(spec)

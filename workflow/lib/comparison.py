@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workflow.lib import npz
 from workflow.lib.errors import UserError
 from workflow.lib.results import Plan
 from workflow.lib.statistics import Bootstrap, Difference, bootstrap, pooled, significant
 
 Row = tuple[str, str]  # label, variant
 Place = tuple[str, str, str]  # dataset, backbone, shots
+_AGAIN = "delete it, and the next run makes it anew"
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,17 @@ def _ring(plan: Plan, folder: Path, place: Place, rows: Sequence[Row]) -> Ring |
 def read_hits(path: Path) -> dict[str, NDArray[np.bool_]]:
     """Which images each variant got right, `(S, M)` by variant, from a cell's predictions."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            labels, predicted, variants = arrays["labels"], arrays["predicted"], arrays["variants"]
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        arrays = npz.read(path, ("labels", "predicted", "variants"))
+    except UserError as error:
+        raise UserError(f"{path}: no predictions can be read from it ({error}); {_AGAIN}") from error
+    labels, predicted, variants = (arrays.get(name, np.empty(())) for name in ("labels", "predicted", "variants"))
+    shapes = [labels.shape, predicted.shape, variants.shape]
+    numbers = labels.dtype.kind in "iu" and predicted.dtype.kind in "iu" and variants.dtype.kind == "U"
+    if not numbers or labels.ndim != 1 or [predicted.shape[:1], predicted.shape[2:]] != [variants.shape, labels.shape]:
         raise UserError(
-            f"{path}: no predictions can be read from it ({type(error).__name__}): run the study"
-        ) from error
+            f"{path}: labels, predicted and variants have shapes {shapes}; integers (M,) and (V, S, M) and names (V,) "
+            f"are wanted; {_AGAIN}"
+        )
     return {str(name): predicted[i] == labels for i, name in enumerate(variants)}
 
 

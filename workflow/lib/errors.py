@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_HEAD, _TAIL = 400, 190  # of a long line: what is wrong stands first, what is allowed last
 
 
 class UserError(Exception):
@@ -17,15 +18,22 @@ class UserError(Exception):
 
 
 def one_line(text: object) -> str:
-    """`text` with every run of white space, line breaks among them, made one space."""
-    return " ".join(str(text).split())
+    """`text` with every run of white space, line breaks too, made one space; what can't be printed is escaped."""
+    words = " ".join(str(text).split())
+    return words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+
+
+def shortened(text: object) -> str:
+    """`text` in one line of at most 600 characters: of a longer one the middle is left out."""
+    line = one_line(text)
+    return line if len(line) <= _HEAD + _TAIL else f"{line[:_HEAD]} ... {line[-_TAIL:]}"
 
 
 def describe(error: UserError | OSError) -> str:
-    """The one line that stands for `error`; an `OSError` is named with its path."""
+    """The one line of at most 600 characters that stands for `error`; an `OSError` is named with its path."""
     if isinstance(error, OSError) and error.filename is not None:
-        return one_line(f"{error.filename}: {error.strerror or type(error).__name__}")
-    return one_line(error) or type(error).__name__
+        return shortened(f"{error.filename}: {error.strerror or type(error).__name__}")
+    return shortened(error) or type(error).__name__
 
 
 def run(main: Callable[[], None]) -> None:

@@ -105,10 +105,22 @@ def read(path: str | os.PathLike[str], splits: Collection[str] | None = None, vi
 
 
 def _parse_metadata(header: dict[str, str] | None, where: str) -> dict[str, Any]:
-    metadata = json.loads((header or {}).get(_METADATA_KEY, "{}"))
-    if metadata.pop("format", None) != FORMAT:
+    try:
+        metadata = json.loads((header or {}).get(_METADATA_KEY, "{}"))
+    except (ValueError, RecursionError):
+        metadata = None
+    known = isinstance(metadata, dict) and metadata.pop("format", None) == FORMAT
+    if not known or not isinstance(metadata.get("classnames"), list) or not _lists_files(metadata):
         raise UserError(f"{where}: not a features file of format {FORMAT}; delete it, and the next run makes it anew")
     return dict(metadata)
+
+
+def _lists_files(metadata: Mapping[str, Any]) -> bool:
+    """Whether what the metadata say of the images is in the form in which it is written."""
+    listed, views = metadata.get("files", {}), metadata.get("views", {})
+    if not isinstance(listed, dict) or not isinstance(views, dict):
+        return False
+    return all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in listed.values())
 
 
 def _wanted(keys: Collection[str], splits: Collection[str] | None, views: bool, where: str) -> list[str]:

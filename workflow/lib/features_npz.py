@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from workflow.lib import npz
 from workflow.lib.errors import UserError
 from workflow.lib.features import Array, Features, assemble, kind
 from workflow.lib.index import SPLITS
@@ -47,20 +47,7 @@ def _load(where: str) -> dict[str, Array]:
     """All arrays of the file that can be had without unpickling."""
     if not Path(where).is_file():
         raise UserError(f"{where}: no such file of features")
-    if not zipfile.is_zipfile(where):
-        raise UserError(f"{where}: not an npz file, or cut short")
-    with np.load(where, allow_pickle=False) as archive:
-        return {key: _array(archive, key, where) for key in archive.files if key in NAMES}
-
-
-def _array(archive: np.lib.npyio.NpzFile, key: str, where: str) -> Array:
-    try:
-        array: Array = archive[key]
-    except ValueError as error:
-        raise UserError(f"{where}: {key} is an array of Python objects, which is never unpickled") from error
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise UserError(f"{where}: {key} is damaged") from error
-    return array
+    return npz.read(where, NAMES)
 
 
 def _classnames(arrays: dict[str, Array], where: str) -> list[str]:

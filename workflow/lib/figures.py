@@ -19,6 +19,7 @@ PALETTE = [*_TAB20[::2], *_TAB20[1::2]]  # the strong ones first
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "clip-adapter-bench",
+    "text.parse_math": False,  # a name with dollar signs is a name
     "font.size": 9,
     "axes.grid": True,
     "grid.alpha": 0.3,
@@ -38,7 +39,7 @@ def accuracy_figure(results: Results, dataset: str, backbone: str) -> Figure:
             xlabel="labelled images per class", ylabel=f"accuracy on {plan.report}, %", title=f"{dataset}, {backbone}"
         )
         axes.set_xticks(range(len(plan.shots)), plan.shots)
-        figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+        _legend(figure, axes)
         figure.supxlabel(caption(plan)[-1], fontsize=7, color="0.4")
     return figure
 
@@ -84,8 +85,14 @@ def peeking_figure(results: Results) -> Figure:
         axes.set_xticks(range(len(plan.shots)), plan.shots)
         axes.set_ylim(bottom=0)
         if axes.lines:
-            figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+            _legend(figure, axes)
     return figure
+
+
+def _legend(figure: Figure, axes: Any) -> None:
+    """All lines by name: left to itself, Matplotlib leaves out what begins with an underscore."""
+    names = [line.get_label() for line in axes.lines]
+    figure.legend(axes.lines, names, loc="outside right upper", fontsize=8, frameon=False)
 
 
 def write(figure: Figure, path: Path) -> None:

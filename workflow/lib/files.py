@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from workflow.lib.errors import UserError
 
 _FOR_EVERYONE = 0o666  # what open() asks for, before the umask
 
@@ -58,6 +61,34 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as JSON with sorted keys: equal values give equal bytes. NaN raises `ValueError`."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value in a JSON file, checked for what Python's parser lets pass.
+
+    Raises `UserError` that names the file where it is no JSON in UTF-8, a key stands twice in one object (the last
+    would silently win), a number is NaN, infinite or too large for one, or the nesting is too deep to be meant.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        return json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{os.fspath(path)}: not JSON ({error})") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from workflow.lib.errors import UserError, one_line
 
-# What Pillow raises for files that are cut short, of another kind, or made to harm.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_LONGEST = 100  # times the shorter side: the shorter one is scaled to a model's size, and the longer one with it
+_ORIENTATION = 0x0112  # the EXIF tag
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The image as RGB, wholly decoded. Raises `UserError` with its path where it can't be."""
+    """The image as RGB, wholly decoded and upright, as viewers show it.
+
+    Raises `UserError` with its path where it can't be.
+    """
     try:
         with Image.open(path) as image:
+            if max(image.size) > _LONGEST * min(image.size):
+                raise ValueError(f"{image.width} x {image.height} pixels: one side is over {_LONGEST} times the other")
             image.load()
-            # To convert what is RGB already is to copy it: a sixth of the time that a photograph takes.
-            return image if image.mode == "RGB" else image.convert("RGB")
+            return _rgb(_upright(image))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such image") from error
-    except _UNREADABLE as error:
-        raise UserError(f"{path}: not a readable image ({one_line(error)})") from error
+    except Exception as error:  # a decoder that meets a damaged file may raise anything
+        reason = one_line(error) or type(error).__name__
+        raise UserError(f"{path}: not a readable image ({reason})") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its camera noted."""
+    turned = image.getexif().get(_ORIENTATION, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8 bits a channel. Where Pillow would clip what is darker or brighter than these, 16 bits are scaled."""
+    if image.mode == "RGB":
+        return image  # to convert it is to copy it: a sixth of the time that a photograph takes
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"32 bits a pixel (mode {image.mode}), allowed: 8 or 16")
+    return image.convert("RGB")
 
 
 class Preprocess:

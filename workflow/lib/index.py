@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +39,7 @@ def read_index(path: str | os.PathLike[str]) -> Index:
     if not Path(path).is_file():
         raise UserError(f"{where}: no such index")
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        index = _parse(content, Path(path).parent)
+        index = _parse(files.read_json(path), Path(path).parent)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{where}: not an index of images ({type(error).__name__}: {one_line(error)})") from error
     check(index, where)
@@ -53,6 +51,8 @@ def _parse(content: dict[str, Any], folder: Path) -> Index:
     known = [name for name in SPLITS if name in given]  # in their own order: JSON has them in the alphabet's
     names = known + [name for name in given if name not in SPLITS]
     splits = {name: [(file, label) for file, label in given[name]] for name in names}
+    if not isinstance(content["classnames"], list):  # a text would be taken for a list of letters
+        raise TypeError("classnames are no list")
     return Index(tuple(content["classnames"]), folder / content["root"], splits)
 
 
@@ -74,9 +74,19 @@ def check_classnames(names: tuple[str, ...]) -> None:
     """Raise `UserError` unless there is a class, and every one has a name of its own."""
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise UserError("classnames: one name for each class is wanted, none empty")
+    if broken := next((name for name in names if not _is_text(name)), None):
+        raise UserError(f"classnames: {broken!r} is no text in UTF-8")
     if len(set(names)) < len(names):
         repeated = next(name for index, name in enumerate(names) if name in names[:index])
         raise UserError(f"classnames: {repeated!r} stands there twice")
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down: a file name that is no UTF-8 comes as a text that isn't one."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_entries(split: str, entries: Sequence[Entry], classes: int) -> None:
@@ -85,8 +95,8 @@ def _check_entries(split: str, entries: Sequence[Entry], classes: int) -> None:
     for file, label in entries:
         if type(label) is not int or not 0 <= label < classes:
             raise UserError(f"{split}: {file!r} has label {label!r}; labels go from 0 to {classes - 1}")
-        if not isinstance(file, str) or not _is_inside(file):
-            raise UserError(f"{split}: {file!r} is no path inside the root")
+        if not isinstance(file, str) or not _is_inside(file) or not _is_text(file):
+            raise UserError(f"{split}: {file!r} is no path inside the root, in UTF-8")
 
 
 def _is_inside(file: str) -> bool:

@@ -1,6 +1,5 @@
 """A cell's JSON: made, checked against workflow/schemas/metrics.schema.yaml, written, read."""
 
-import json
 import platform
 import resource
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from workflow.lib import files
 from workflow.lib.cell import Bench, Result, metrics
 from workflow.lib.errors import UserError, one_line
 from workflow.lib.protocol import Outcome
@@ -119,16 +119,11 @@ def check(value: Any, where: str) -> None:
 def read(path: str | Path) -> dict[str, Any]:
     """Read and check a record. Raises UserError that names the file."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({one_line(error)}); delete it, and the next run makes it anew") from error
+        value = files.read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and the next run makes it anew") from error
     check(value, str(path))
     return value
-
-
-def _refuse(constant: str) -> None:
-    """NaN and Infinity, which Python reads in JSON and no schema forbids."""
-    raise ValueError(f"{constant} is no number")
 
 
 @cache

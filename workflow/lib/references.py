@@ -1,11 +1,12 @@
 """Published numbers beside ours."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.params import plain
+from methods.params import brief, plain
 from workflow.lib.errors import UserError
 from workflow.lib.results import Results
 from workflow.lib.tables import Number, Table, caption, percent, shots_heading
@@ -34,30 +35,46 @@ class Published:
 def read(path: str | Path) -> list[Published]:
     """Read a file of published numbers. Raises UserError with the line that can't be read."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark at the start
             reader = csv.DictReader(file)
             if reader.fieldnames != COLUMNS:
-                raise UserError(f"{path}:1: found the columns {reader.fieldnames}, allowed: {', '.join(COLUMNS)}")
-            return [_published(line, f"{path}:{number}") for number, line in enumerate(reader, 2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+                raise UserError(
+                    f"{path}:1: found the columns {brief(reader.fieldnames)}, allowed: {', '.join(COLUMNS)}"
+                )
+            return [_published(line, f"{path}:{reader.line_num}") for line in reader]
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: no published numbers can be read from it: {error}") from error
 
 
 def _published(line: Mapping[str, str], where: str) -> Published:
     try:
-        settings = dict(part.split("=") for part in line["settings"].split("; ") if part)
+        if None in line or None in line.values():
+            raise ValueError(f"{len(COLUMNS)} columns are wanted")
+        pairs = [part.split("=") for part in line["settings"].split("; ") if part]
+        settings = dict(pairs)
+        if len(settings) < len(pairs):
+            raise ValueError(f"settings {brief(line['settings'])} name one twice")
+        if not re.fullmatch("0|[1-9][0-9]*|all", line["shots"]):
+            raise ValueError(f"shots is {brief(line['shots'])}, allowed: a whole number or 'all'")
         accuracy = float(line["accuracy_percent"])
         if not 0 <= accuracy <= 100:
             raise ValueError(f"accuracy_percent is {accuracy:g}, allowed: 0 to 100")
         names = (line["section"], line["method"], settings, line["shots"], accuracy, line["note"], line["source"])
         return Published(*names)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(f"{where}: not a published number: {error}") from error
 
 
 def table(results: Results, dataset: str, backbone: str, published: Sequence[Published]) -> Table:
-    """Ours, the published value and the difference, row by row in the order of the source."""
+    """Ours, the published value and the difference, row by row in the order of the source.
+
+    Raises UserError where a row has two published values for a number of shots: one of them would silently win.
+    """
     plan = results.plan
+    places = [(one.row, one.shots) for one in published]
+    if twice := next((place for i, place in enumerate(places) if place in places[:i]), None):
+        name, at = brief(" ".join(twice[0]).strip()), brief(twice[1])
+        raise UserError(f"references.{dataset}.{backbone}: two numbers for {name} with {at} shots, allowed: one")
     made = Table(f"{dataset}, {backbone}: ours (published, difference)", [shots_heading(shots) for shots in plan.shots])
     for row in dict.fromkeys(one.row for one in published):
         lines = [one for one in published if one.row == row]

@@ -1,13 +1,18 @@
 """Tables as text: Markdown, LaTeX, CSV, and plain for the terminal."""
 
 import csv
+import html
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from itertools import chain
 
 from tabulate import tabulate
 
+from workflow.lib.errors import one_line
 from workflow.lib.tables import NA, Cell, Number, Table
+
+Escape = Callable[[str], str]
 
 
 def marks(table: Table) -> dict[tuple[int, int], str]:
@@ -24,15 +29,15 @@ def marks(table: Table) -> dict[tuple[int, int], str]:
     return found
 
 
-def _grid(table: Table, styles: Mapping[str, str], escape: Mapping[str, str]) -> list[list[str]]:
+def _grid(table: Table, styles: Mapping[str, str], escape: Escape) -> list[list[str]]:
     """The rows as text, marked, with the numbers of their footnotes."""
     marked, notes = marks(table), _footnotes(table)
     grid = []
     for i, (label, cells, remarks) in enumerate(table.rows):
         numbers = "".join(f" [{notes.index(remark) + 1}]" for remark in remarks)
-        texts = [_escaped(cell, escape) if isinstance(cell, str) else NA if cell is None else cell for cell in cells]
+        texts = [escape(cell) if isinstance(cell, str) else NA if cell is None else cell for cell in cells]
         shown = [styles[marked.get((i, j), "")].format(text) for j, text in enumerate(texts)]
-        grid.append([_escaped(label + numbers, escape), *shown])
+        grid.append([(escape(label) or "-") + numbers, *shown])
     return grid
 
 
@@ -41,32 +46,37 @@ def _legend(table: Table, text: str = "Best in bold, second best underlined.") -
     return [text] if marks(table) else []
 
 
-def _escaped(text: str, escape: Mapping[str, str]) -> str:
-    return "".join(escape.get(character, character) for character in text)
-
-
 def _footnotes(table: Table) -> list[str]:
     return list(dict.fromkeys(remark for _, _, remarks in table.rows for remark in remarks))
+
+
+def _markdown(text: str) -> str:
+    """A text in one line in which nothing means something to Markdown; an underscore inside a word never does."""
+    escaped = re.sub(r"[\\`*|\[\]~]", r"\\\g<0>", html.escape(one_line(text), quote=False))
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
 
 
 def markdown(table: Table) -> str:
     """A pipe table with a heading, footnotes and caption."""
     styles = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
-    grid = _grid(table, styles, {"|": "\\|"})
+    grid = _grid(table, styles, _markdown)
     align = ("left", *("right" for _ in table.columns))
-    body = tabulate(grid, ["method", *table.columns], "pipe", colalign=align, disable_numparse=True)
-    notes = [f"[{i}] {note}" for i, note in enumerate(_footnotes(table), 1)]
-    lines = "  \n".join([*notes, *table.caption, *_legend(table)])
-    return f"## {table.title}\n\n{body}\n\n{lines}\n"
+    headings = ["method", *(_markdown(column) for column in table.columns)]
+    body = tabulate(grid, headings, "pipe", colalign=align, disable_numparse=True)
+    notes = [f"[{i}] {_markdown(note)}" for i, note in enumerate(_footnotes(table), 1)]
+    lines = "  \n".join([*notes, *(_markdown(line) for line in table.caption), *_legend(table)])
+    return f"## {_markdown(table.title)}\n\n{body}\n\n{lines}\n"
 
 
 def plain(table: Table) -> str:
     """For the terminal: the best with a star, the second best with a plus."""
-    grid = _grid(table, {"": "{}", "best": "*{}", "second": "+{}"}, {})
+    grid = _grid(table, {"": "{}", "best": "*{}", "second": "+{}"}, one_line)
     align = ("left", *("right" for _ in table.columns))
-    body = tabulate(grid, ["method", *table.columns], "simple", colalign=align, disable_numparse=True)
-    notes = [f"[{i}] {note}" for i, note in enumerate(_footnotes(table), 1)]
-    return "\n".join([table.title, "", body, "", *notes, *table.caption, *_legend(table, "* best, + second best"), ""])
+    headings = ["method", *map(one_line, table.columns)]
+    body = tabulate(grid, headings, "simple", colalign=align, disable_numparse=True)
+    notes = [f"[{i}] {one_line(note)}" for i, note in enumerate(_footnotes(table), 1)]
+    lines = [*notes, *map(one_line, table.caption), *_legend(table, "* best, + second best")]
+    return "\n".join([one_line(table.title), "", body, "", *lines, ""])
 
 
 LATEX = {character: f"\\{character}" for character in "_&%#${}"} | {
@@ -90,7 +100,13 @@ LATEX = {character: f"\\{character}" for character in "_&%#${}"} | {
     "λ": "$\\lambda$",
     "μ": "$\\mu$",
     "Σ": "$\\Sigma$",
+    "[": "{[}",  # at the start of a row it would be an argument of the line break before it
 }
+
+
+def _latex(text: str) -> str:
+    """A text in one line in which nothing means something to LaTeX."""
+    return "".join(LATEX.get(character, character) for character in one_line(text))
 
 
 def latex(table: Table) -> str:
@@ -98,12 +114,12 @@ def latex(table: Table) -> str:
     styles = {"": "{}", "best": "\\textbf{{{}}}", "second": "\\underline{{{}}}"}
     grid = [
         [label, *(cell.replace("±", LATEX["±"]).replace("†", LATEX["†"]) for cell in cells)]
-        for label, *cells in _grid(table, styles, LATEX)
+        for label, *cells in _grid(table, styles, _latex)
     ]
-    headings = ["method", *(_escaped(column, LATEX) for column in table.columns)]
+    headings = ["method", *(_latex(column) for column in table.columns)]
     body = tabulate(grid, headings, "latex_raw", disable_numparse=True)
     notes = [f"[{i}] {note}." for i, note in enumerate(_footnotes(table), 1)]
-    caption = _escaped(" ".join([f"{table.title}.", *table.caption, *_legend(table), *notes]), LATEX)
+    caption = _latex(" ".join([f"{table.title}.", *table.caption, *_legend(table), *notes]))
     return f"\\begin{{table}}\n\\centering\n{body}\n\\caption{{{caption}}}\n\\end{{table}}\n"
 
 

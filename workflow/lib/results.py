@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from workflow.lib import records, supports
+from methods.params import brief
+from workflow.lib import files, records, supports
 from workflow.lib.errors import UserError
 from workflow.lib.records import Record
 
@@ -38,8 +38,8 @@ class Plan:
         """The plan of a study that has been run, from its results. Raises UserError where there is none."""
         path = folder / "study.json"
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            return cls(**files.read_json(path))
+        except (OSError, UserError, TypeError) as error:
             raise UserError(
                 f"{path}: no study can be read from it ({type(error).__name__}): run the study first"
             ) from error
@@ -112,8 +112,30 @@ def _take(results: Results, folder: Path, key: tuple[str, str, str, str]) -> Non
     path = results.plan.path(folder, *key)
     if path.exists():
         results.records[key] = records.read(path)
+        _check_place(results.plan, key, results.records[key], path)
     else:
         results.missing.append(path)
+
+
+def _check_place(plan: Plan, key: tuple[str, str, str, str], record: Record, path: Path) -> None:
+    """Raise UserError unless a record is of the cell and of the protocol that its path and the study say it is of."""
+    protocol = {"report": plan.report, "select": plan.select, "also": list(plan.also)}
+    learns = key[3] != supports.ZERO
+    found = {
+        "cell": (record["study"], *(record[name] for name in ("dataset", "backbone", "method", "shots"))),
+        "protocol": {"also": [], **record["protocol"]},
+        "seeds": [[s["seed"] for s in v["seeds"]] for v in record["variants"] if v["status"] == "ok"],
+        "regimes": [list(s.get("also", {})) for v in record["variants"] for s in v["seeds"]],
+    }
+    wanted = {
+        "cell": (plan.study, *key),
+        "protocol": protocol,
+        "seeds": [list(range(plan.seeds if learns else 1))] * len(found["seeds"]),
+        "regimes": [list(plan.also)] * len(found["regimes"]),
+    }
+    if wrong := next((name for name in found if found[name] != wanted[name]), None):
+        told = f"found {brief(found[wrong])}, the study has {brief(wanted[wrong])}"
+        raise UserError(f"{path}: not this study's: {wrong}: {told}; run the study, or delete the file and run it")
 
 
 def tidy(results: Results) -> str:

@@ -1,6 +1,7 @@
 """The shape of a study file, by JSON Schema, with errors that a person can act on and the line where they are."""
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import jsonschema
 import yaml
 
-from methods.params import nearest, show
+from methods.params import brief, nearest, show
 from workflow.lib.errors import UserError, one_line
 
 Key = str | int
+_TEMPLATES = "__use_yte__"  # the key with which Snakemake takes a file for a template, with Python expressions in it
+_MOST_VALUES = 100_000
 WORDS = {
     "object": "a mapping",
     "array": "a list",
@@ -38,6 +41,41 @@ def check(config: Mapping[str, Any], schema_file: Path, error: Callable[[Sequenc
     problems = sorted(_Validator(schema).iter_errors(config), key=lambda problem: list(map(str, problem.absolute_path)))
     if problems:
         raise error(*explain(problems[0]))
+
+
+def finite(config: Mapping[str, Any], error: Callable[[Sequence[Key], str], Exception]) -> None:
+    """Raise `error(keys, message)` for anchors that contain themselves or multiply into more than anybody writes."""
+    if _written_out(config, {}) > _MOST_VALUES:
+        raise error([], f"found anchors that stand for more than {_MOST_VALUES} values, allowed: fewer")
+
+
+def printable(config: Mapping[str, Any], error: Callable[[Sequence[Key], str], Exception]) -> None:
+    """Raise `error(keys, message)` for a text with control characters: texts become paths, labels and commands."""
+    for keys, text in _texts(config, []):
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+            raise error(keys, f"found {brief(text)}, allowed: a text of one line without control characters")
+
+
+def _written_out(value: Any, known: dict[int, float]) -> float:
+    """How many values it has with its anchors written out; infinitely many where it contains itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(value)]
+
+
+def _texts(value: Any, keys: list[Key]) -> Iterator[tuple[list[Key], str]]:
+    """Every text in it, keys too, with the keys that lead there."""
+    if isinstance(value, str):
+        yield keys, value
+    if isinstance(value, dict):
+        yield from (([*keys, key], key) for key in value if isinstance(key, str))
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in pairs:
+        yield from _texts(part, [*keys, key if isinstance(key, int) else str(key)])
 
 
 def explain(problem: jsonschema.ValidationError) -> tuple[list[Key], str]:
@@ -67,6 +105,7 @@ def _allowed(problem: jsonschema.ValidationError) -> str:
         "enum": lambda: "one of " + ", ".join(map(show, value)) + close,
         "minimum": lambda: f"at least {value}",
         "maximum": lambda: f"at most {value}",
+        "maxLength": lambda: f"at most {value} characters",
         "minItems": lambda: "a list with something in it",
         "minProperties": lambda: "at least one entry",
         "uniqueItems": lambda: "a list in which nothing stands twice",
@@ -94,15 +133,9 @@ PATTERNS = {
 }
 
 
-def brief(value: Any) -> str:
-    """A value in at most 60 characters."""
-    text = one_line(show(value))
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def dotted(keys: Sequence[Key]) -> str:
     """`methods.clip_adapter.ratio[1]`."""
-    parts = [f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys]
+    parts = [f"[{key}]" if isinstance(key, int) else f".{one_line(key)[:60]}" for key in keys]
     return "".join(parts).removeprefix(".")
 
 
@@ -111,21 +144,26 @@ def place(config: Mapping[str, Any], files: Sequence[str | Path], keys: Sequence
 
     `--config` where no file has them, or none has the value that is in `config`: it came from the command line.
     """
-    found = [(*_find(yaml.compose(read(file)), keys), file) for file in reversed(files)]
+    found = [(*_find(_nodes(file), keys), file) for file in reversed(files)]
     depth, line, file = max(found, key=lambda one: one[0], default=(0, 0, ""))
     complete = depth == len(keys) > 0
-    if (
-        not file
-        or (keys and not depth)
-        or (complete and _value(yaml.safe_load(read(file)), keys) != _value(config, keys))
-    ):
+    if not file or (keys and not depth) or (complete and _value(_values(file), keys) != _value(config, keys)):
         return "--config"
     return f"{_shown(file)}:{line}"
 
 
-def read(file: str | Path) -> str:
-    """The text of a study file."""
-    return Path(file).read_text(encoding="utf-8")
+def _nodes(file: str | Path) -> yaml.Node | None:
+    """A study file as YAML nodes, which know their lines."""
+    return yaml.compose(_read(file), yaml.SafeLoader)
+
+
+def _values(file: str | Path) -> Any:
+    """A study file as plain values."""
+    return yaml.safe_load(_read(file))
+
+
+def _read(file: str | Path) -> str:
+    return Path(file).read_text(encoding="utf-8-sig")
 
 
 def _shown(file: str | Path) -> Path:
@@ -138,7 +176,7 @@ def _value(tree: Any, keys: Sequence[Key]) -> str:
     """What the keys lead to; nothing for a mapping, which may be merged from several places."""
     for key in keys:
         pairs = enumerate(tree) if isinstance(tree, list) else tree.items()
-        tree = {str(name): value for name, value in pairs}[str(key)]
+        tree = {str(name): value for name, value in pairs}.get(str(key))
     return "" if isinstance(tree, dict) else repr(tree)
 
 
@@ -157,21 +195,31 @@ def _find(node: yaml.Node | None, keys: Sequence[Key], depth: int = 0, line: int
     return depth, line
 
 
-def unique_keys(files: Sequence[str | Path]) -> None:
-    """Raise UserError for a key that stands twice in one mapping: YAML would silently take the last."""
+def plain_data(files: Sequence[str | Path]) -> None:
+    """Raise UserError unless study files are plain YAML: no tags of Python's, no templates, no key twice."""
     for file in files:
-        for key in _repeated(yaml.compose(read(file))):
+        try:
+            nodes, values = _nodes(file), _values(file)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise UserError(f"{_shown(file)}: can't be read as plain YAML: {error}") from error
+        if isinstance(values, dict) and _TEMPLATES in values:
+            raise UserError(f"{_shown(file)}: {_TEMPLATES}: not allowed: a study is data, and Snakemake would run it")
+        for key in _repeated(nodes, set()):
             raise UserError(f"{_shown(file)}:{key.start_mark.line + 1}: the key '{key.value}' stands there twice")
 
 
-def _repeated(node: yaml.Node | None) -> Iterator[yaml.Node]:
+def _repeated(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.Node]:
+    """Keys that stand twice in one mapping, of which YAML would silently take the last."""
+    if id(node) in seen:  # an anchor's node, met again
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        seen = set()
+        names = set()
         for key, value in node.value:
-            if key.value in seen:
+            if key.value in names:
                 yield key
-            seen.add(key.value)
-            yield from _repeated(value)
+            names.add(key.value)
+            yield from _repeated(value, seen)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _repeated(value)
+            yield from _repeated(value, seen)

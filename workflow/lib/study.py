@@ -5,16 +5,18 @@ Imported by the Snakefile: no torch, no scikit-learn, no image library.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from methods import registry as plugins
 from methods.base import Method
-from methods.params import expand, nearest, show
+from methods.params import brief, expand, nearest
 from workflow.lib import backbones, datasets, shape, supports
-from workflow.lib.errors import UserError, one_line
+from workflow.lib.errors import UserError, describe, shortened
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+MOST_VARIANTS = 1000  # of one method in one cell
 FOLDERS = {"data": "data", "features": "features", "results": "results"}
 
 
@@ -80,11 +82,18 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
     Raises UserError whose line begins with the file, the line number and the keys of the mistake.
     """
     try:
-        shape.unique_keys(files)
+        shape.plain_data(files)
+        shape.finite(config, LocatedError)
         shape.check(config, SCHEMA, LocatedError)
-        return _study(config)
+        made = _study(config)
+        shape.printable(config, LocatedError)
+        return made
     except LocatedError as error:
-        raise UserError(one_line(f"{shape.place(config, files, error.keys)}: {error}")) from None
+        raise UserError(shortened(f"{shape.place(config, files, error.keys)}: {error}")) from None
+    except (UserError, OSError) as error:
+        raise UserError(describe(error)) from None
+    except RecursionError:
+        raise UserError(f"{shape.place(config, files, [])}: nested too deeply for a study") from None
 
 
 def _study(config: Mapping[str, Any]) -> Study:
@@ -156,7 +165,7 @@ def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         raise _keyed(["backbones", name], entry, error) from None
     path = entry.get("features", "")
     if set("{}") & set(path.replace("{dataset}", "")):
-        message = f"found {show(path)}, allowed: a path in which {{dataset}} stands for the name of the data set"
+        message = f"found {brief(path)}, allowed: a path in which {{dataset}} stands for the name of the data set"
         raise LocatedError(["backbones", name, "features"], message)
     return dict(entry)
 
@@ -195,6 +204,9 @@ def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) ->
     entry = registry.methods[name]
     for key, value in settings.items():
         _parameter(entry.method, label, key, value)
+    count = prod(len(value) for value in settings.values() if isinstance(value, list))
+    if count > MOST_VARIANTS:
+        raise LocatedError(["methods", label], f"found a sweep of {count} variants, allowed: at most {MOST_VARIANTS}")
     variants = [(variant, _complete(entry.method, given)) for variant, given in expand(_typed(entry.method, settings))]
     return MethodSpec(label, entry, variants)
 
@@ -202,7 +214,7 @@ def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) ->
 def _unknown(registry: plugins.Registry, name: Any) -> str:
     if reason := registry.why(name):
         return f"the plugin '{name}' can't be used: {reason}"
-    return f"no method {show(name)}; there are {', '.join(registry.methods)}{nearest(name, registry.methods)}"
+    return f"no method {brief(name)}; there are {', '.join(registry.methods)}{nearest(name, registry.methods)}"
 
 
 def _parameter(method: type[Method], label: str, key: str, value: Any) -> None:
@@ -223,7 +235,7 @@ def _parameter(method: type[Method], label: str, key: str, value: Any) -> None:
         except ValueError as error:
             raise LocatedError(place, str(error)) from None
         if checked in [method.params[key].check(other) for other in values[:i]]:
-            raise LocatedError(place, f"{show(one)} stands there twice")
+            raise LocatedError(place, f"{brief(one)} stands there twice")
 
 
 def _typed(method: type[Method], settings: Mapping[str, Any]) -> dict[str, Any]:

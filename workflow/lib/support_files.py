@@ -7,7 +7,6 @@ file for each number of shots and seed, `shot_{shots}-seed_{seed}.json`:
 features came from elsewhere. `all` shots are all of train whatever a file says.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from methods.base import Labels
+from methods.params import brief
 from workflow.lib import files, supports
-from workflow.lib.errors import UserError, one_line
+from workflow.lib.errors import UserError, describe
 from workflow.lib.features import Features
 
 Image = str | int
@@ -46,9 +46,9 @@ def read(pattern: str, features: Features, shots: str, seed: int) -> Labels:
 
 def _load(path: str) -> Mapping[str, Any]:
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no supports can be read from it: {one_line(error)}") from error
+        content = files.read_json(path)
+    except (OSError, UserError) as error:
+        raise UserError(f"{path}: no supports can be read from it: {describe(error)}") from error
     if not isinstance(content, dict) or not {"train", "seeds"} & content.keys():
         raise UserError(f"{path}: not a file of supports; allowed: a mapping with `seeds` or `train`")
     return content
@@ -57,7 +57,7 @@ def _load(path: str) -> Mapping[str, Any]:
 def _ours(content: Mapping[str, Any], path: str, seed: int) -> Mapping[str, Sequence[Image]]:
     seeds = content["seeds"]
     if not isinstance(seeds, dict) or str(seed) not in seeds or not isinstance(seeds[str(seed)], dict):
-        there = ", ".join(seeds) if isinstance(seeds, dict) else "none"
+        there = ", ".join(seeds) if isinstance(seeds, dict) else "no mapping of seeds"
         raise UserError(f"{path}: no supports of seed {seed}; it has {there}")
     return seeds[str(seed)]
 
@@ -65,12 +65,14 @@ def _ours(content: Mapping[str, Any], path: str, seed: int) -> Mapping[str, Sequ
 def _published(content: Mapping[str, Any], path: str, features: Features) -> Mapping[str, Sequence[Image]]:
     """Lists of [image, label, class name], sorted into classes by label."""
     chosen: dict[str, list[Image]] = {name: [] for name in features.classnames}
-    for item in content["train"]:
-        try:
-            image, label = item[0], int(item[1])
-            chosen[features.classnames[label]].append(image)
-        except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise UserError(f"{path}: train: found {str(item)[:60]}, allowed: [image, label, class name]") from error
+    listed = content["train"]
+    for item in listed if isinstance(listed, list) else [listed]:
+        label = item[1] if isinstance(item, list) and len(item) > 1 else None
+        if type(label) is not int or not 0 <= label < len(features.classnames):
+            last = len(features.classnames) - 1
+            allowed = f"[image, label, class name] with a label from 0 to {last}"
+            raise UserError(f"{path}: train: found {brief(item)}, allowed: {allowed}")
+        chosen[features.classnames[label]].append(item[0])
     return chosen
 
 
@@ -78,12 +80,16 @@ def _rows(chosen: Mapping[str, Sequence[Image]], path: str, features: Features, 
     images = {image: row for row, image in enumerate(_images(features))}
     labels, rows = features.splits["train"].y, []
     for k, name in enumerate(features.classnames):
-        listed = list(chosen.get(name, ()))[:shots]
+        listed = chosen.get(name, [])
+        if not isinstance(listed, list):
+            raise UserError(f"{path}: class '{name}': found {brief(listed)}, allowed: a list of images")
         if len(listed) < shots:
             raise UserError(f"{path}: class '{name}' has {len(listed)} images, {shots} are asked for")
-        for image in listed:
-            if not isinstance(image, str | int) or image not in images or labels[images[image]] != k:
-                raise UserError(f"{path}: class '{name}': '{image}' is no image of it in train")
+        for i, image in enumerate(listed[:shots]):
+            if type(image) not in (str, int) or image not in images or labels[images[image]] != k:
+                raise UserError(f"{path}: class '{name}': {brief(image)} is no image of it in train")
+            if image in listed[:i]:
+                raise UserError(f"{path}: class '{name}': {brief(image)} stands there twice")
             rows.append(images[image])
     return np.array(rows, dtype=np.int64)
 

@@ -6,8 +6,9 @@ import difflib
 import hashlib
 import json
 import logging
+import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import open_clip
 import torch
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
+from methods.params import brief
 from workflow.lib import files
 from workflow.lib.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 
 _CONFIG_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
+_REMOTE_CODE = "trust_remote_code"  # with it transformers runs the Python files beside a tokenizer
+_LARGEST_SIZE = 1_000_000  # beyond it building the model takes all memory or all day
 _LONGEST_REASON = 300  # torch lists every key that does not fit; the first few tell
 
 
@@ -39,11 +43,12 @@ def resolve_model(model: str) -> str:
     Raises `UserError` where there is no such model, file, folder or connection.
     """
     if model.startswith("hf-hub:"):
-        _from_hub(model.removeprefix("hf-hub:"), "open_clip_config.json")
+        _config(_from_hub(model.removeprefix("hf-hub:"), "open_clip_config.json"))
         return model
     if model.startswith("local-dir:"):
         if not (config := Path(model.removeprefix("local-dir:")) / "open_clip_config.json").is_file():
             raise UserError(f"model: no file {config}")
+        _config(config)
         return model
     if model.endswith(".json"):
         return _register(Path(model))
@@ -58,22 +63,44 @@ def resolve_model(model: str) -> str:
 def _register(config: Path) -> str:
     if not config.is_file():
         raise UserError(f"model: no file {config}")
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"model: {config} is not JSON ({one_line(error)})") from error
+    content = _config(config)
     missing = [key for key in _CONFIG_KEYS if not isinstance(content, dict) or key not in content]
     if missing:
         raise UserError(f"model: {config} lacks {', '.join(missing)}: not an open_clip model config")
+    for key in _CONFIG_KEYS[1:]:
+        if not isinstance(content[key], dict):
+            raise UserError(f"model: {config}: {key}: found {brief(content[key])}, allowed: a mapping")
     open_clip.add_model_config(config)
     return config.stem
+
+
+def _config(path: Path) -> Any:
+    """The content of a config file. Raises `UserError` where it is no JSON, or would have a hub's code run."""
+    try:
+        content = files.read_json(path)
+    except UserError as error:
+        raise UserError(f"model: {error}") from error
+    if _REMOTE_CODE in json.dumps(content):
+        raise UserError(f"model: {path}: {_REMOTE_CODE}: not allowed: a model is data")
+    if (largest := max(_numbers(content), default=0)) > _LARGEST_SIZE:
+        raise UserError(f"model: {path}: found the size {brief(largest)}, allowed: at most {_LARGEST_SIZE}")
+    return content
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    """Every whole number in a config: widths, layers, words."""
+    if type(value) is int:
+        yield value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        yield from _numbers(part)
 
 
 def tokenizer(name: str) -> Any:
     """The model's tokenizer. Raises `UserError` where it needs a package or a download that can't be had."""
     try:
         return open_clip.get_tokenizer(name)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a config's text_cfg goes to it unchecked
         raise UserError(f"model: the tokenizer of {name} can't be had: {_shortened(error)}") from error
 
 
@@ -84,7 +111,7 @@ def find(name: str, spec: Mapping[str, Any]) -> Found:
     """
     preprocess = _of_tag(name, spec["pretrained"]) if "pretrained" in spec else {}
     if "weights" in spec:
-        path = Path(spec["weights"]).expanduser()
+        path = Path(os.path.expanduser(spec["weights"]))
         if not path.is_file():
             raise UserError(f"weights: no file {path}")
         return Found(path.absolute(), preprocess)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
     """
     from torchvision.datasets import FGVCAircraft
 
-    home = Path(options["root"]).expanduser() if options["root"] else root
+    home = Path(os.path.expanduser(options["root"])) if options["root"] else root
     if options["root"] and not home.is_dir():
         raise UserError(f"fgvc_aircraft: root: no folder {home}")
     home.mkdir(parents=True, exist_ok=True)

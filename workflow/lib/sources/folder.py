@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
     The classes are the folders in `train/`, in alphabetical order; `val/` and `test/` may be missing. Raises
     `UserError` for a missing folder and for classes that `train/` lacks.
     """
-    home = Path(options["path"]).expanduser()
+    home = Path(os.path.expanduser(options["path"]))
     if not (home / "train").is_dir():
         raise UserError(f"folder: path: no folder {home / 'train'}; it holds a folder of images for each class")
     names = _classes(home / "train")
