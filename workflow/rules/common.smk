@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workflow.lib.code import code_hash
 from workflow.lib.datasets import COMMON
+from workflow.lib import orphans, stale_lock
 from workflow.lib.errors import UserError
 from workflow.lib.study import load as load_study
 
@@ -15,14 +16,18 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
+if workflow.is_main_process and stale_lock.clear(Path(".snakemake")):
+    print("Removed the lock that a killed run had left in .snakemake.", file=sys.stderr)
+
 DATA, FEATURES = STUDY.folders["data"], STUDY.folders["features"]
 RESULTS = f"{STUDY.folders['results']}/{STUDY.name}"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
-# Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH.
+# Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH, and end
+# when this process has gone.
 shell.prefix(
-    f"export PYTHONPATH={shlex.quote(str(workflow.basedir))};"
+    f"export PYTHONPATH={shlex.quote(str(workflow.basedir))} {orphans.VARIABLE}={os.getpid()};"
     f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
 )
 

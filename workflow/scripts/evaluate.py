@@ -1,15 +1,14 @@
 """Compute one cell: read the features, fit and score every variant with every seed, write metrics and predictions."""
 
+import argparse
+import json
 import os
 import time
+import traceback
+from importlib import import_module
+from typing import Any
 
-START = time.time()
-
-import argparse  # noqa: E402  # the clock starts before the imports that it is to measure
-import json  # noqa: E402
-import traceback  # noqa: E402
-from importlib import import_module  # noqa: E402
-from typing import Any  # noqa: E402
+from workflow.lib import clock as clocks
 
 
 def main() -> None:
@@ -44,7 +43,7 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
     device = devices.choose(method.gpu, arguments.device)
     for name in method.imports:
         import_module(name)
-    clock = {"start": time.time() - _process_start()}
+    clock = {"start": clocks.alive()}
     began = time.perf_counter()
     read = features.read(arguments.features, cell.splits(), views=cells.wants_views(method, cell.variants))
     bench = cells.Bench(cell, read, device, arguments.threads, _log)
@@ -54,7 +53,7 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
     clock["fit"] = sum(outcome.fit_seconds for result in results for outcome in result.outcomes.values())
     arrays = cells.predictions(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
-    clock["total"] = time.time() - _process_start()
+    clock["total"] = clocks.alive()
     sha256 = files.sha256(arguments.features)
     origin = records.provenance(device, arguments.threads, arguments.features, sha256, arguments.code)
     trainings = sum(len(result.outcomes) for result in results)
@@ -77,13 +76,6 @@ def _pin_threads(threads: int) -> None:
     """Before NumPy or torch start their pools: many cells run side by side, and each has its own share."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
-
-
-def _process_start() -> float:
-    """When this process was started, by the system's account: the interpreter's own start counts too."""
-    import psutil
-
-    return min(psutil.Process().create_time(), START)
 
 
 def _log(line: str) -> None:

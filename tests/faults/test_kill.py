@@ -1,0 +1,51 @@
+"""SIGKILL of Snakemake, of a cell, of the feature job, at random moments: the same command goes on, nothing is lost."""
+
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.faults import study
+
+pytestmark = pytest.mark.slow
+
+SEED = int(os.environ.get("FAULTS_SEED", "6"))
+# Features first, while there are none.
+VICTIMS = ["features", "snakemake"] * 4 + ["evaluate", "snakemake"] * 6
+LONGEST = {"snakemake": 4.0, "features": 4.0, "evaluate": 0.6}  # seconds from its start to the latest kill
+
+
+def strike(run: study.Run, victim: str, seconds: float) -> bool:
+    """Kill the victim some time after its start; whether it was still there."""
+    process = psutil.Process(run.process.pid) if victim == "snakemake" else run.job(victim)
+    time.sleep(seconds)
+    if run.process.poll() is not None or process is None or not process.is_running():
+        return False
+    study.kill(process)
+    return run.wait() != 0
+
+
+def test_20_kills_change_nothing(snakefile: Path, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    folder = study.fill(tmp_path / "study")
+    dice, runs, waiting = random.Random(SEED), [], list(VICTIMS)
+    print(f"seed {SEED}")
+    try:
+        while waiting:
+            seconds = dice.uniform(0, LONGEST[waiting[0]])
+            runs.append(study.Run(snakefile, folder, "--rerun-incomplete"))
+            if strike(runs[-1], waiting[0], seconds):
+                print(f"{waiting.pop(0)} killed after {seconds:.2f} s")
+            elif runs[-1].wait() == 0:  # too late: everything is there
+                assert study.outcome(folder) == undisturbed
+                shutil.rmtree(folder / "results")
+        study.finish(snakefile, folder, "--rerun-incomplete")
+    finally:
+        for run in runs:
+            run.end()
+    assert study.outcome(folder) == undisturbed
+    assert study.strays(folder) == []
