@@ -5,7 +5,6 @@ import random
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -30,8 +29,9 @@ def strike(run: study.Run, victim: str, seconds: float) -> bool:
     return run.wait() != 0
 
 
-def test_20_kills_change_nothing(snakefile: Path, undisturbed: dict[str, Any], tmp_path: Path) -> None:
-    folder = study.fill(tmp_path / "study")
+def test_20_kills_change_nothing(snakefile: Path, finished_with_images: Path, tmp_path: Path) -> None:
+    undisturbed = study.outcome(finished_with_images)
+    folder = study.fill(tmp_path / "study", backbones=study.TINY | study.MINE)
     dice, runs, waiting = random.Random(SEED), [], list(VICTIMS)
     print(f"seed {SEED}")
     try:

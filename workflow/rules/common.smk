@@ -25,9 +25,10 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH, and end
-# when this process has gone.
+# when this process has gone. Strictness has to be asked for: a prefix replaces Snakemake's own.
 shell.prefix(
-    f"export PYTHONPATH={shlex.quote(str(workflow.basedir))} {orphans.VARIABLE}={os.getpid()};"
+    "set -euo pipefail;"
+    f" export PYTHONPATH={shlex.quote(str(workflow.basedir))} {orphans.VARIABLE}={os.getpid()};"
     f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
 )
 

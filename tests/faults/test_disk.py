@@ -1,0 +1,111 @@
+"""A full disk and a read-only one: one line that names the file and the reason, no half file; then it goes on."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import study
+
+pytestmark = pytest.mark.slow
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+class Disk:
+    """A small file system in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        mount("-t", "tmpfs", "-o", "size=4M", "none", str(folder))
+
+    def set(self, *options: str) -> None:
+        mount("-o", f"remount,{','.join(options)}", str(self.folder))
+
+    def fill(self, leave: int) -> None:
+        """Take all of the space but some bytes."""
+        with (self.folder / "ballast").open("wb", buffering=0) as file:
+            with pytest.raises(OSError, match="No space left on device"):
+                while file.write(bytes(4096)):
+                    pass
+            file.truncate(file.tell() - leave)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return study.fill(tmp_path / "study")
+
+
+@pytest.fixture
+def disk(folder: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
+    """A disk of its own for a folder of the study."""
+    try:
+        made = Disk(folder / request.param)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"NOT TESTED: full and read-only disks; mounting a tmpfs is not permitted here: {error}")
+    yield made
+    subprocess.run(["umount", "--lazy", str(made.folder)], check=True)
+
+
+def said(text: str) -> str:
+    """The one line of an error."""
+    assert "Traceback" not in text, text
+    (line,) = {line for line in text.splitlines() if line.startswith("error: ")}
+    return line
+
+
+def whole(folder: Path, undisturbed: dict[str, Any]) -> bool:
+    """Whether every file that is there is as it should be: none is half."""
+    there = study.outcome(folder)
+    return all(undisturbed[name] == content for name, content in there.items() if not name.endswith("ballast"))
+
+
+@pytest.mark.parametrize(
+    ("disk", "leave", "file"),
+    [
+        ("features", 0, r"features/\w+/photos\.safetensors"),
+        ("results", 8 * 4096, r"results/faults/\S+"),
+        ("results", 0, r"results/faults/\S+"),
+    ],
+    indirect=["disk"],
+)
+def test_a_full_disk(
+    disk: Disk, leave: int, file: str, folder: Path, snakefile: Path, undisturbed: dict[str, Any]
+) -> None:
+    disk.fill(leave)
+    text = study.fail(snakefile, folder)
+    assert re.match(rf"error: {file}: .*No space left on device", said(text))
+    assert "completed successfully" not in text
+    assert whole(folder, undisturbed)
+    assert study.strays(folder) == []
+    disk.set("size=64M")
+    study.finish(snakefile, folder)
+    (disk.folder / "ballast").unlink()
+    assert study.outcome(folder) == undisturbed
+
+
+CELL = "results/faults/metrics/photos/mine/means/1.json"
+
+
+@pytest.mark.parametrize("disk", ["results"], indirect=True)
+def test_a_read_only_results_folder(disk: Disk, folder: Path, snakefile: Path, undisturbed: dict[str, Any]) -> None:
+    disk.set("ro")
+    text = study.fail(snakefile, folder)  # Snakemake makes the folders, and its words are as clear as ours
+    assert re.search(r"^OSError: \[Errno 30\] Read-only file system: 'results/faults'$", text, re.MULTILINE), text
+    assert "Traceback" not in text
+    disk.set("rw")
+    (folder / CELL).parent.mkdir(parents=True)
+    (folder / CELL.replace("metrics", "predictions")).parent.mkdir(parents=True)
+    (folder / CELL.replace("metrics", "logs")).parent.mkdir(parents=True)
+    disk.set("ro")
+    predictions = CELL.replace("metrics", "predictions").replace("json", "npz")
+    assert said(study.fail(snakefile, folder, CELL)) == f"error: {predictions}: Read-only file system"
+    disk.set("rw")
+    study.finish(snakefile, folder)
+    assert study.outcome(folder) == undisturbed
