@@ -9,6 +9,9 @@ if not workflow.config_settings.configfiles:
     configfile: "config.yaml"
 
 
+report: "workflow/report/study.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/evaluate.smk"
@@ -18,6 +21,9 @@ include: "workflow/rules/tables.smk"
 rule all:
     default_target: True
     input:
+        # Cells too: what a failed job has lost would not be missed while the old tables are there.
+        all_metrics,
+        all_predictions,
         SUPPORTS,
         FIGURES,
         TABLES,

@@ -57,8 +57,16 @@ def fill(folder: Path, **changes: Any) -> Path:
 class Run:
     """A Snakemake at work on a study, in a session of its own with all that it starts."""
 
-    def __init__(self, snakefile: Path, folder: Path, *options: str, study: str = "study.yaml", **env: str) -> None:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", "2", *options]
+    def __init__(
+        self,
+        snakefile: Path,
+        folder: Path,
+        *options: str,
+        study: str = "study.yaml",
+        cores: str = "--cores=2",
+        **env: str,
+    ) -> None:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), *cores.split(), *options]
         self.output = folder / f"{time.monotonic_ns()}.out"
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(

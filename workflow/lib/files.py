@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -80,6 +81,14 @@ def _remove_abandoned(target: Path) -> None:
 
 def _prefix(target: Path) -> str:
     return f".{target.name}.tmp-"
+
+
+def obstacle(path: str | os.PathLike[str]) -> str:
+    """Why the system would not let `path` be made, in its words; empty where it would."""
+    folder = next(parent for parent in Path(path).absolute().parents if parent.exists())
+    if os.access(folder, os.W_OK | os.X_OK):
+        return ""
+    return os.strerror(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)
 
 
 def _flush(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workflow.lib.code import code_hash
 from workflow.lib.datasets import COMMON
-from workflow.lib import orphans, stale_lock
+from workflow.lib import files, orphans, stale_lock
 from workflow.lib.errors import UserError
 from workflow.lib.study import load as load_study
 
@@ -31,6 +31,15 @@ shell.prefix(
     f" export PYTHONPATH={shlex.quote(str(workflow.basedir))} {orphans.VARIABLE}={os.getpid()};"
     f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
 )
+
+
+# Snakemake prepares a job's outputs itself, and ends in a traceback where it may not write them.
+onstart:
+    for path in sorted(
+        str(path) for job in workflow.dag.needrun_jobs() for path in job.output
+    ):
+        if reason := files.obstacle(path):
+            sys.exit(f"error: {path}: {reason}")
 
 
 # What cells have in common with others of the same plugin: read once, not once a job.
@@ -126,9 +135,32 @@ def plugin_option(wildcards):
     )
 
 
+def made_of(wildcards):
+    """What the features depend on, as a parameter of the cells too.
+
+    When a job fails Snakemake removes its old output, and makes it anew only where something asks for it. What was
+    computed from the old features asks by this.
+    """
+    return to_json(
+        {
+            "images": dataset_options(wildcards.dataset),
+            "templates": STUDY.datasets[wildcards.dataset]["templates"],
+            "backbone": STUDY.backbones[wildcards.backbone],
+            "views": views_option(wildcards),
+        }
+    )
+
+
 def all_metrics(wildcards):
     return [
         "{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in STUDY.cells()
+    ]
+
+
+def all_predictions(wildcards):
+    return [
+        "{}/predictions/{}/{}/{}/{}.npz".format(RESULTS, *cell)
+        for cell in STUDY.cells()
     ]
 
 
@@ -155,6 +187,21 @@ def plan():
                 for label, spec in STUDY.methods.items()
             ],
         }
+    )
+
+
+def in_report(path):
+    """The file as an entry of `snakemake --report report.html`, if it is one to look at."""
+    name, _, suffix = os.path.basename(path).rpartition(".")
+    kinds = {"md": "table", "csv": "table", "svg": "figure"}
+    if suffix not in kinds:
+        return path
+    kind = kinds[suffix]
+    return report(
+        path,
+        caption=f"../report/{kind}.rst",
+        category=f"{kind.capitalize()}s",
+        labels={kind: name, "format": suffix},
     )
 
 

@@ -17,6 +17,7 @@ rule evaluate:
         runtime=60,
     params:
         spec=cell_spec,
+        made_of=made_of,
         code=lambda wildcards: CODE[wildcards.method],
         plugin=plugin_option,
     message:
