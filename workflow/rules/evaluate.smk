@@ -24,7 +24,8 @@ rule evaluate:
         "{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}"
     # The last line is kept in the shell: on a full disk, or a read-only one, the log can't say why the cell failed.
     shell:
-        "last=$(python -m workflow.scripts.evaluate --spec {params.spec:q} --features {input.features:q} --metrics {output.metrics:q}"
+        "last=$(python -m workflow.scripts.evaluate --spec {params.spec:q} --features {input.features:q}"
+        " --made-of {params.made_of:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"
         " 2>&1 | tee {log:q} | tail -n 1) || {{ printf '%s\\n' \"$last\" >&2; exit 1; }}"
 

@@ -38,7 +38,7 @@ def main() -> None:
 
 def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     from workflow.lib import cell as cells
-    from workflow.lib import devices, features, files, records
+    from workflow.lib import devices, features, files, origin, records
 
     device = devices.choose(method.gpu, arguments.device)
     for name in method.imports:
@@ -46,6 +46,7 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
     clock = {"start": clocks.alive()}
     began = time.perf_counter()
     read = features.read(arguments.features, cell.splits(), views=cells.wants_views(method, cell.variants))
+    origin.check(read.metadata, json.loads(arguments.made_of), arguments.features)
     bench = cells.Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
@@ -55,10 +56,10 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
     clock["score"] = time.perf_counter() - began - clock["fit"]
     clock["total"] = clocks.alive()
     sha256 = files.sha256(arguments.features)
-    origin = records.provenance(device, arguments.threads, arguments.features, sha256, arguments.code)
+    provenance = records.provenance(device, arguments.threads, arguments.features, sha256, arguments.code)
     trainings = sum(len(result.outcomes) for result in results)
     _log(f"done: {trainings} trainings in {clock['fit']:.1f} s, {clock['total']:.1f} s in all")
-    return records.record(bench, results, clock, origin), arrays
+    return records.record(bench, results, clock, provenance), arrays
 
 
 def _write(arguments: argparse.Namespace, record: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -86,6 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="the cell as JSON")
     parser.add_argument("--features", required=True, help="features file to read")
+    parser.add_argument("--made-of", default="{}", help="backbone and templates of the features as JSON")
     parser.add_argument("--metrics", required=True, help="JSON to write")
     parser.add_argument("--predictions", required=True, help="npz to write")
     parser.add_argument("--code", default="", help="hash of the code behind the cell, for its provenance")
