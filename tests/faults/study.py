@@ -96,9 +96,9 @@ class Run:
 
     def end(self) -> None:
         """Nothing of this run is left."""
-        for process in self._session():
-            kill(process)
+        self.process.kill()
         self.process.wait(PATIENCE)
+        until(lambda: not [kill(process) for process in self._session()])
 
     def _session(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():

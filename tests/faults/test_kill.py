@@ -40,9 +40,12 @@ def test_20_kills_change_nothing(snakefile: Path, finished_with_images: Path, tm
             runs.append(study.Run(snakefile, folder, "--rerun-incomplete"))
             if strike(runs[-1], waiting[0], seconds):
                 print(f"{waiting.pop(0)} killed after {seconds:.2f} s")
-            elif runs[-1].wait() == 0:  # too late: everything is there
+            else:  # too late: everything is there
+                assert runs[-1].wait() == 0, runs[-1].text()
                 assert study.outcome(folder) == undisturbed
                 shutil.rmtree(folder / "results")
+                if waiting[0] == "features":
+                    shutil.rmtree(folder / "features")
         study.finish(snakefile, folder, "--rerun-incomplete")
     finally:
         for run in runs:
