@@ -103,16 +103,25 @@ class Run:
     def _session(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
             try:
-                if os.getsid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
-                    yield process
-            except (psutil.Error, OSError):
+                ours = os.getsid(process.pid) == self.process.pid
+            except OSError:  # gone meanwhile
                 continue
+            if ours and alive(process):
+                yield process
 
 
 def _runs(process: psutil.Process, script: str) -> bool:
     try:
         return process.cmdline()[1:3] == ["-m", f"workflow.scripts.{script}"]
     except psutil.Error:
+        return False
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it is there, and not merely waiting to be reaped."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

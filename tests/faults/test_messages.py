@@ -8,6 +8,7 @@ import pytest
 from tests.faults import study
 from tests.faults.test_orphans import CELL, hold
 from tests.test_workflow import ROOT
+from workflow.lib import records
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,11 @@ def test_a_second_run_at_once_and_a_run_after_a_kill(folder: Path, snakefile: Pa
     assert is_explained(study.fail(snakefile, folder, CELL), "IncompleteFilesException")
     (folder / "go").touch()
     study.finish(snakefile, folder, CELL, "--rerun-incomplete")
-    assert is_explained(study.finish(snakefile, folder, CELL), "Nothing to be done")
+    assert records.read(folder / CELL)["method"] == "means"
+
+
+def test_nothing_has_changed(finished: Path, snakefile: Path) -> None:
+    assert is_explained(study.finish(snakefile, finished, "-n"), "Nothing to be done")
 
 
 def test_a_file_of_vectors_that_is_not_there(folder: Path, snakefile: Path) -> None:
