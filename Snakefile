@@ -1,5 +1,8 @@
 from snakemake.utils import min_version
 
+from workflow.lib import files
+from workflow.lib.devices import announcement
+
 min_version("9.8")
 
 
@@ -9,23 +12,32 @@ if not workflow.config_settings.configfiles:
     configfile: "config.yaml"
 
 
+report: "workflow/report/study.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 
 
-# Once a run and not once a job. On a cluster the machine that submits says nothing about the nodes.
 onstart:
-    if workflow.local_exec and any(
-        job.resources.get("gpu") for job in workflow.dag.needrun_jobs()
-    ):
+    jobs = list(workflow.dag.needrun_jobs())
+    # Snakemake prepares a job's outputs itself, and ends in a traceback where it may not write them.
+    for path in sorted(str(path) for job in jobs for path in job.output):
+        if reason := files.obstacle(path):
+            sys.exit(f"error: {path}: {reason}")
+    # Once a run and not once a job. On a cluster the machine that submits says nothing about the nodes.
+    if workflow.local_exec and any(job.resources.get("gpu") for job in jobs):
         print(announcement(STUDY.jobs_per_gpu), file=sys.stderr)
 
 
 rule all:
     default_target: True
     input:
+        # Cells too: what a failed job has lost would not be missed while the old tables are there.
+        all_metrics,
+        all_predictions,
         SUPPORTS,
         FIGURES,
         TABLES,

@@ -85,7 +85,7 @@ class Caller:
     def __init__(self, at: Path, temporary: Path, owner: int) -> None:
         self._at = at
         self._environment = {k: v for k, v in os.environ.items() if k != "WARM"}
-        self._environment |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "WARM_OWNER": str(owner)}
+        self._environment |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "STUDY_PID": str(owner)}
 
     def start(self, method: str, name: str = "out", *more: str, **environment: str) -> subprocess.Popen[str]:
         params = TRAINED if method == "linear_probe" else {}
@@ -191,6 +191,6 @@ def test_where_there_can_be_no_server_the_script_is_started(why: str, caller: Ca
     if why == "a folder of somebody else's":
         (temporary / f"warm-{os.getuid()}").mkdir(mode=0o777)
         (temporary / f"warm-{os.getuid()}").chmod(0o777)
-    environment = {"WARM_OWNER": ""} if why == "no owner" else {}
+    environment = {"STUDY_PID": ""} if why == "no owner" else {}
     assert caller.run("zero_shot", "out", *more, **environment)[0] == 0
     assert not servers(temporary)

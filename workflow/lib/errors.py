@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from workflow.lib import orphans
+
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _HEAD, _TAIL = 400, 190  # of a long line: what is wrong stands first, what is allowed last
@@ -40,8 +42,9 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's `main`.
 
     `UserError` and `OSError` end in one line on stderr and exit status 1, an interrupt in status 130. Any other
-    exception is a defect of ours and keeps its traceback.
+    exception is a defect of ours and keeps its traceback. A script that is a job ends with its Snakemake.
     """
+    orphans.watch()
     try:
         main()
     except (UserError, OSError) as error:

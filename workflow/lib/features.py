@@ -82,7 +82,11 @@ def write(path: str | os.PathLike[str], features: Features) -> None:
     header = {_METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}
     with files.atomic(path) as temporary:
         # The writer takes the bytes behind the array as they lie: a transposed view would be stored scrambled.
-        save_file({key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}, temporary, header)
+        plain = {key: np.ascontiguousarray(tensor) for key, tensor in tensors.items()}
+        try:
+            save_file(plain, temporary, header)
+        except SafetensorError as error:  # a full disk, most likely: the library's own kind of OSError
+            raise UserError(f"{os.fspath(path)}: can't be written: {one_line(error)}") from error
 
 
 def read(path: str | os.PathLike[str], splits: Collection[str] | None = None, views: bool = False) -> Features:

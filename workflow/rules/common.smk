@@ -5,9 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from workflow.lib import orphans, stale_lock
 from workflow.lib.code import code_hash
 from workflow.lib.datasets import COMMON
-from workflow.lib.devices import announcement
 from workflow.lib.errors import UserError
 from workflow.lib.study import load as load_study
 
@@ -16,16 +16,20 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
+if workflow.is_main_process and stale_lock.clear(Path(".snakemake")):
+    print("Removed the lock that a killed run had left in .snakemake.", file=sys.stderr)
+
 DATA, FEATURES = STUDY.folders["data"], STUDY.folders["features"]
 RESULTS = f"{STUDY.folders['results']}/{STUDY.name}"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
-# Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH.
+# Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH, and end
+# when this process has gone. Strictness has to be asked for: a prefix replaces Snakemake's own.
 shell.prefix(
-    f"export PYTHONPATH={shlex.quote(str(workflow.basedir))};"
-    f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
-    " WARM_OWNER=$PPID; "  # see workflow/scripts/warm.py
+    "set -euo pipefail;"
+    f" export PYTHONPATH={shlex.quote(str(workflow.basedir))} {orphans.VARIABLE}={os.getpid()};"
+    f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
 )
 
 
@@ -122,9 +126,32 @@ def plugin_option(wildcards):
     )
 
 
+def made_of(wildcards):
+    """What the features depend on, as a parameter of the cells too.
+
+    When a job fails Snakemake removes its old output, and makes it anew only where something asks for it. What was
+    computed from the old features asks by this.
+    """
+    return to_json(
+        {
+            "images": dataset_options(wildcards.dataset),
+            "templates": STUDY.datasets[wildcards.dataset]["templates"],
+            "backbone": STUDY.backbones[wildcards.backbone],
+            "views": views_option(wildcards),
+        }
+    )
+
+
 def all_metrics(wildcards):
     return [
         "{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in STUDY.cells()
+    ]
+
+
+def all_predictions(wildcards):
+    return [
+        "{}/predictions/{}/{}/{}/{}.npz".format(RESULTS, *cell)
+        for cell in STUDY.cells()
     ]
 
 
@@ -151,6 +178,21 @@ def plan():
                 for label, spec in STUDY.methods.items()
             ],
         }
+    )
+
+
+def in_report(path):
+    """The file as an entry of `snakemake --report report.html`, if it is one to look at."""
+    name, _, suffix = os.path.basename(path).rpartition(".")
+    kinds = {"md": "table", "csv": "table", "svg": "figure"}
+    if suffix not in kinds:
+        return path
+    kind = kinds[suffix]
+    return report(
+        path,
+        caption=f"../report/{kind}.rst",
+        category=f"{kind.capitalize()}s",
+        labels={kind: name, "format": suffix},
     )
 
 

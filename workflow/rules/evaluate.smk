@@ -20,16 +20,19 @@ rule evaluate:
         cell_minutes=str(STUDY.cell_minutes),
     params:
         spec=cell_spec,
+        made_of=made_of,
         code=lambda wildcards: CODE[wildcards.method],
         plugin=plugin_option,
         imports=lambda wildcards: STUDY.methods[wildcards.method].method.imports,
     message:
         "{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}"
+    # The last line is kept in the shell: on a full disk, or a read-only one, the log can't say why the cell failed.
     shell:
-        "python -m workflow.scripts.warm evaluate {params.imports} -- --spec {params.spec:q} --features {input.features:q} --metrics {output.metrics:q}"
+        "last=$(python -m workflow.scripts.warm evaluate {params.imports} -- --spec {params.spec:q}"
+        " --features {input.features:q} --made-of {params.made_of:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"
         " --jobs-per-gpu {resources.jobs_per_gpu} --minutes {resources.cell_minutes}"
-        " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        " 2>&1 | tee {log:q} | tail -n 1) || {{ printf '%s\\n' \"$last\" >&2; exit 1; }}"
 
 
 rule supports:

@@ -46,6 +46,7 @@ rule features:
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
         views=views_option,
+        images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"

@@ -10,7 +10,7 @@ rule tables:
         metrics=all_metrics,
         references=list(STUDY.references.values()),
     output:
-        TABLES,
+        [in_report(path) for path in TABLES],
     log:
         f"{RESULTS}/logs/tables.log",
     conda:
@@ -44,7 +44,7 @@ rule figures:
     input:
         metrics=all_metrics,
     output:
-        FIGURES,
+        [in_report(path) for path in FIGURES],
     log:
         f"{RESULTS}/logs/figures.log",
     conda:

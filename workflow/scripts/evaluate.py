@@ -1,15 +1,14 @@
 """Compute one cell: read the features, fit and score every variant with every seed, write metrics and predictions."""
 
+import argparse
+import json
 import os
 import time
+import traceback
+from importlib import import_module
+from typing import Any
 
-START = time.time()
-
-import argparse  # noqa: E402  # the clock starts before the imports that it is to measure
-import json  # noqa: E402
-import traceback  # noqa: E402
-from importlib import import_module  # noqa: E402
-from typing import Any  # noqa: E402
+from workflow.lib import clock as clocks
 
 
 def main() -> None:
@@ -44,9 +43,9 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
     began = time.perf_counter()
     gpu = devices.reserve(asked, arguments.jobs_per_gpu, _log)
     # The wait for a GPU is no time of the cell's, neither in its record nor for its limit.
-    started = _process_start() + time.perf_counter() - began
+    waited = time.perf_counter() - began
     with time_limit.at_most(60 * arguments.minutes, _too_long(cell, arguments.minutes)):
-        return _compute(arguments, cell, method, devices.use(gpu, asked, _log), started)
+        return _compute(arguments, cell, method, devices.use(gpu, asked, _log), waited)
 
 
 def _too_long(cell: Any, minutes: float) -> str:
@@ -55,16 +54,17 @@ def _too_long(cell: Any, minutes: float) -> str:
 
 
 def _compute(
-    arguments: argparse.Namespace, cell: Any, method: Any, device: str, started: float
+    arguments: argparse.Namespace, cell: Any, method: Any, device: str, waited: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from workflow.lib import cell as cells
-    from workflow.lib import features, files, records
+    from workflow.lib import features, files, origin, records
 
     for name in method.imports:
         import_module(name)
-    clock = {"start": time.time() - started}
+    clock = {"start": clocks.alive() - waited}
     began = time.perf_counter()
     read = features.read(arguments.features, cell.splits(), views=cells.wants_views(method, cell.variants))
+    origin.check(read.metadata, json.loads(arguments.made_of), arguments.features)
     bench = cells.Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
@@ -72,12 +72,12 @@ def _compute(
     clock["fit"] = sum(outcome.fit_seconds for result in results for outcome in result.outcomes.values())
     arrays = cells.predictions(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
-    clock["total"] = time.time() - started
+    clock["total"] = clocks.alive() - waited
     sha256 = files.sha256(arguments.features)
-    origin = records.provenance(device, arguments.threads, arguments.features, sha256, arguments.code)
+    provenance = records.provenance(device, arguments.threads, arguments.features, sha256, arguments.code)
     trainings = sum(len(result.outcomes) for result in results)
     _log(f"done: {trainings} trainings in {clock['fit']:.1f} s, {clock['total']:.1f} s in all")
-    return records.record(bench, results, clock, origin), arrays
+    return records.record(bench, results, clock, provenance), arrays
 
 
 def _write(arguments: argparse.Namespace, record: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -97,13 +97,6 @@ def _pin_threads(threads: int) -> None:
         os.environ[name] = str(threads)
 
 
-def _process_start() -> float:
-    """When this process was started, by the system's account: the interpreter's own start counts too."""
-    import psutil
-
-    return min(psutil.Process().create_time(), START)
-
-
 def _log(line: str) -> None:
     print(line, flush=True)
 
@@ -112,6 +105,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="the cell as JSON")
     parser.add_argument("--features", required=True, help="features file to read")
+    parser.add_argument("--made-of", default="{}", help="backbone and templates of the features as JSON")
     parser.add_argument("--metrics", required=True, help="JSON to write")
     parser.add_argument("--predictions", required=True, help="npz to write")
     parser.add_argument("--code", default="", help="hash of the code behind the cell, for its provenance")

@@ -1,8 +1,8 @@
 """Run a script of this folder in a process that has its imports behind it: `warm SCRIPT IMPORTS… -- ARGUMENTS…`.
 
 Most of a small cell's time is the import of torch. The first script of a run starts a server that imports it once and
-forks a process for every script after (workflow/lib/forks.py). The server ends with the process that WARM_OWNER names:
-Snakemake, which the Snakefile sets it to. Without it, where there is no fork, or with WARM=0, the script runs as usual.
+forks a process for every script after (workflow/lib/forks.py). The server ends with the Snakemake that started it,
+which the Snakefile names in STUDY_PID. Without that, where there is no fork, or with WARM=0, the script runs as usual.
 This program is what stands in for the script meanwhile: its output, its end and its exit status are the script's.
 """
 
@@ -17,6 +17,8 @@ import tempfile
 import time
 from itertools import pairwise
 from typing import Any
+
+from workflow.lib.orphans import VARIABLE
 
 PATIENCE = 60.0  # seconds for a server to come up
 LONGEST = 100  # bytes that a socket's path may have, nearly
@@ -50,7 +52,7 @@ def _single(arguments: list[str]) -> bool:
 
 def _connect() -> socket.socket | None:
     """The server of this run, started if it isn't there; None where there can be none."""
-    owner = os.environ.get("WARM_OWNER", "")
+    owner = os.environ.get(VARIABLE, "")
     if not owner or os.environ.get("WARM") == "0" or not hasattr(os, "pidfd_open"):
         return None
     folder = os.path.join(tempfile.gettempdir(), f"warm-{os.getuid()}")

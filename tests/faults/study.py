@@ -1,0 +1,199 @@
+"""A small study to break: photographs through a tiny model, vectors from elsewhere, three or six cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tests.conftest import make_features
+from tests.lib import tiny
+from tests.test_views import photographs
+from tests.test_workflow import PLUGIN, save_vectors
+
+PATIENCE = 500  # seconds that nothing takes, however busy the machine
+TIMES = {"seconds", "fit_seconds", "peak_memory_mb", "commit"}
+
+
+MINE = {"mine": {"features": "{dataset}.npz"}}
+TINY = {"tiny": {"model": "tinyclip.json", "weights": "tinyclip.safetensors"}}
+
+
+def fill(folder: Path, **changes: Any) -> Path:
+    """The study's file and all that it names; `changes` of its keys. Returns the folder.
+
+    Without other changes it is a study of vectors, which takes seconds. `backbones=TINY` or `TINY | MINE` extracts.
+    """
+    folder.mkdir(parents=True)
+    if "backbones" in changes:
+        photographs(folder / "photographs")
+        tiny.make(folder)
+    save_vectors(folder / "photos.npz", make_features(classes=2))
+    (folder / "means.py").write_text(PLUGIN)
+    config = {
+        "study": "faults",
+        "datasets": {"photos": {"source": "folder", "path": "photographs"}},
+        "backbones": MINE,
+        "shots": [1, 2],
+        "seeds": 2,
+        "plugins": ["means.py"],
+        "methods": {"zero_shot": None, "means": None},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(config | changes))
+    return folder
+
+
+class Run:
+    """A Snakemake at work on a study, in a session of its own with all that it starts."""
+
+    def __init__(
+        self,
+        snakefile: Path,
+        folder: Path,
+        *options: str,
+        study: str = "study.yaml",
+        cores: str = "--cores=2",
+        **env: str,
+    ) -> None:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), *cores.split(), *options]
+        self.output = folder / f"{time.monotonic_ns()}.out"
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [*command, "--configfile", study],
+                cwd=folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | env,
+            )
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def wait(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def jobs(self, script: str) -> list[psutil.Process]:
+        """The Python processes of this run, or left of it, that run a script of the workflow."""
+        return [process for process in self._session() if _runs(process, script)]
+
+    def job(self, script: str) -> psutil.Process | None:
+        """The first such process to be seen, or none if the run ends without one."""
+        found: list[psutil.Process] = []
+        until(lambda: found.extend(self.jobs(script)) or found or self.process.poll() is not None)
+        return found[0] if found else None
+
+    def end(self) -> None:
+        """Nothing of this run is left."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        until(lambda: not [kill(process) for process in self._session()])
+
+    def _session(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            try:
+                ours = os.getsid(process.pid) == self.process.pid
+            except OSError:  # gone meanwhile
+                continue
+            if ours and alive(process):
+                yield process
+
+
+def _runs(process: psutil.Process, script: str) -> bool:
+    try:
+        return process.cmdline()[1:3] == ["-m", f"workflow.scripts.{script}"]
+    except psutil.Error:
+        return False
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it is there, and not merely waiting to be reaped."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill(process: psutil.Process) -> None:
+    """SIGKILL, whether it is still there or not."""
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
+@contextmanager
+def running(snakefile: Path, folder: Path, *options: str, **more: str) -> Iterator[Run]:
+    """A run, of which nothing is left in the end."""
+    run = Run(snakefile, folder, *options, **more)
+    try:
+        yield run
+    finally:
+        run.end()
+
+
+def finish(snakefile: Path, folder: Path, *options: str, **more: str) -> str:
+    """Run to the end, which must be a good one; returns what was printed."""
+    with running(snakefile, folder, *options, **more) as run:
+        assert run.wait() == 0, run.text()
+        return run.text()
+
+
+def fail(snakefile: Path, folder: Path, *options: str, **more: str) -> str:
+    """Run to the end, which must be a failure, but not one of ours; returns what was printed."""
+    with running(snakefile, folder, *options, **more) as run:
+        assert run.wait() == 1, run.text()
+        return run.text()
+
+
+def until(true: Callable[[], Any]) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+# --- what there is in the end ----------------------------------------------------------------------------------------
+
+
+def outcome(folder: Path, results: str = "results/faults", features: str = "features") -> dict[str, Any]:
+    """All that a run makes, by path; of what holds times, the rest."""
+    made = {
+        **{f"features/{path.relative_to(folder / features)}": path for path in _files(folder / features)},
+        **{f"results/{path.relative_to(folder / results)}": path for path in _files(folder / results)},
+    }
+    return {name: _content(path) for name, path in made.items()}
+
+
+def _files(root: Path) -> list[Path]:
+    return [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".log"]
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == ".json":
+        return _without_times(json.loads(path.read_text()))
+    if path.name == "results.csv":
+        return [line for line in csv.DictReader(io.StringIO(path.read_text())) if line["metric"] not in TIMES]
+    return path.read_bytes()
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_times(part) for key, part in value.items() if key not in TIMES}
+    return [_without_times(part) for part in value] if isinstance(value, list) else value
+
+
+def strays(folder: Path) -> list[Path]:
+    """Temporary files that somebody has left."""
+    found = (path for part in ("results", "features", "data") for path in (folder / part).rglob(".*"))
+    return [path for path in found if ".snakemake" not in path.parts and path.name != ".snakemake_timestamp"]
