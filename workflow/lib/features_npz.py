@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from workflow.lib.errors import UserError
-from workflow.lib.features import Array, Features, assemble, kind
+from workflow.lib.features import Features, assemble, kind
 from workflow.lib.index import SPLITS
+from workflow.lib.tensorfile import Array
 
 NAMES = (
     *(f"{split}_{part}" for split in SPLITS for part in "xy"),

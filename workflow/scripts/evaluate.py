@@ -39,14 +39,14 @@ def main() -> None:
 
 def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     from workflow.lib import cell as cells
-    from workflow.lib import devices, features, files, records
+    from workflow.lib import devices, features, records
 
     device = devices.choose(method.gpu, arguments.device)
     for name in method.imports:
         import_module(name)
     clock = {"start": time.time() - _process_start()}
     began = time.perf_counter()
-    read = features.read(arguments.features, cell.splits(), views=cells.wants_views(method, cell.variants))
+    read = features.read(arguments.features, cell.splits())
     bench = cells.Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
@@ -55,8 +55,7 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
     arrays = cells.predictions(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
     clock["total"] = time.time() - _process_start()
-    sha256 = files.sha256(arguments.features)
-    origin = records.provenance(device, arguments.threads, arguments.features, sha256, arguments.code)
+    origin = records.provenance(device, arguments.threads, arguments.features, read.sha256, arguments.code)
     trainings = sum(len(result.outcomes) for result in results)
     _log(f"done: {trainings} trainings in {clock['fit']:.1f} s, {clock['total']:.1f} s in all")
     return records.record(bench, results, clock, origin), arrays

@@ -1,0 +1,241 @@
+"""Tensors in a file, written and read a little at a time, with a checksum of every 16 KiB of them.
+
+The file is safetensors, which any reader of that format reads. Beside its tensors it holds `block_sha256 (B, 32)`, the
+SHA-256 of each block of rows of each tensor, and last `sha256 (32,)`, that of the header and all of these. Whoever
+takes a few rows reads the blocks in which they lie, compares their checksums, and touches nothing else; the last
+checksum stands for the whole file. Rows are read by offset and not through a memory map: what a map has touched counts
+as the job's memory, sixteen pages for one, and a file cut short under it ends the process without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from workflow.lib import files
+from workflow.lib.errors import UserError, one_line
+
+FORMAT = 2
+BLOCK = 2**14  # bytes: the support of one seed with 16 shots touches a tenth of ImageNet's features
+REMEDY = "delete it, and the next run makes it anew"
+_AT_ONCE = 2**22  # bytes that are read or written in one piece
+_SUMS, _SEAL, _SUM_BYTES = "block_sha256", "sha256", 32
+_DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
+# safetensors keeps its metadata in no fixed order. All of ours is the JSON under this one key, so that equal features
+# are equal bytes and their hash can stand for them.
+_METADATA_KEY = "features"
+
+Array = NDArray[Any]
+
+
+class Rows(Protocol):
+    """What rows can be taken from by slice or by index: an array, or one that lies in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As of an array."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
+class _Blocks:
+    """How the rows of a tensor fall into blocks; a single number counts as one row."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.rows = shape[0] if shape else 1
+        self.row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        self.height = max(1, BLOCK // max(1, self.row_bytes))
+        self.count = -(-self.rows // self.height)
+        self.at_once = max(1, _AT_ONCE // max(1, self.height * self.row_bytes))
+
+    def sums(self, data: bytes) -> list[bytes]:
+        """The checksums of the blocks that lie in some bytes of the tensor."""
+        size, view = max(1, self.height * self.row_bytes), memoryview(data)
+        return [hashlib.sha256(view[start : start + size]).digest() for start in range(0, len(data), size)]
+
+
+def check_finite(rows: Array, name: str, start: int, where: str) -> None:
+    """Raise `UserError` where rows `start` and up of a tensor have NaN or infinite values."""
+    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        wrong = np.flatnonzero(~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
+        raise UserError(f"{where}: {name} has NaN or infinite values, first in row {start + wrong[0]}")
+
+
+def write(path: str | os.PathLike[str], tensors: Mapping[str, Rows], metadata: Mapping[str, Any]) -> None:
+    """Write `tensors` and JSON-like `metadata` atomically, taking a few MB of rows at a time.
+
+    Raises `UserError` for a value that is NaN or infinite: what can't be read is not written.
+    """
+    # Larger numbers first, so that all of them are aligned.
+    ordered = {name: tensors[name] for name in sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)}
+    header = _header(ordered, metadata)
+    sums: list[bytes] = []
+    with files.atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        for name, tensor in ordered.items():
+            blocks = _Blocks(tensor.shape, tensor.dtype)
+            for piece in _pieces(name, tensor, blocks, os.fspath(path)):
+                file.write(piece)
+                sums += blocks.sums(piece)
+        file.write(b"".join([*sums, hashlib.sha256(b"".join([header, *sums])).digest()]))
+
+
+def _header(tensors: Mapping[str, Rows], metadata: Mapping[str, Any]) -> bytes:
+    """The eight bytes that say how long it is, and the JSON that says where each tensor lies."""
+    blocks = sum(_Blocks(tensor.shape, tensor.dtype).count for tensor in tensors.values())
+    shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    shapes |= {_SUMS: (np.dtype("u1"), (blocks, _SUM_BYTES)), _SEAL: (np.dtype("u1"), (_SUM_BYTES,))}
+    text = json.dumps({**metadata, "format": FORMAT}, sort_keys=True, allow_nan=False)
+    entries: dict[str, Any] = {"__metadata__": {_METADATA_KEY: text}}
+    codes, end = {dtype: code for code, dtype in _DTYPES.items()}, 0
+    for name, (dtype, shape) in shapes.items():
+        start, end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        entries[name] = {"dtype": codes[dtype], "shape": list(shape), "data_offsets": [start, end]}
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header
+
+
+def _pieces(name: str, tensor: Rows, blocks: _Blocks, where: str) -> Iterator[bytes]:
+    """The bytes of a tensor, some whole blocks at a time."""
+    step = blocks.height * blocks.at_once
+    for start in range(0, blocks.rows, step):
+        piece = np.ascontiguousarray(tensor[start : start + step] if tensor.shape else tensor)
+        check_finite(piece, name, start, where)
+        yield piece.tobytes()
+
+
+class TensorFile:
+    """A file of tensors, by name: its `metadata`, and the checksum `sha256` that stands for all of it.
+
+    Opening it reads the header and the checksums, but no tensor. Raises `UserError` where the file is missing, of
+    another kind, cut short, or damaged in these.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.where = os.fspath(path)
+        if not Path(path).is_file():
+            raise UserError(f"{self.where}: no such features file")
+        self._descriptor = os.open(path, os.O_RDONLY)  # what replaces the file later is another one
+        weakref.finalize(self, os.close, self._descriptor)
+        self.metadata = self._checked_metadata()
+        header = self.bytes_at(0, 8 + int.from_bytes(self.bytes_at(0, 8), "little"))
+        self._entries: dict[str, Any] = json.loads(header[8:])
+        del self._entries["__metadata__"]
+        self._start = len(header)
+        self._sums, seal = (self.bytes_at(*self._place(name)) for name in (_SUMS, _SEAL))
+        if hashlib.sha256(header + self._sums).digest() != seal:
+            raise self.damaged("the header")
+        self.sha256 = seal.hex()
+
+    def _checked_metadata(self) -> dict[str, Any]:
+        """The metadata. That the header is sound, and the file as long as it says, is safetensors' to check."""
+        try:
+            with safe_open(self.where, framework="numpy") as file:
+                metadata, names = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}")), set(file.keys())
+        except (SafetensorError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"{self.where}: not a safetensors file, or cut short ({one_line(error)}); {REMEDY}"
+            ) from error
+        if not isinstance(metadata, dict) or metadata.pop("format", None) != FORMAT or not {_SUMS, _SEAL} <= names:
+            raise UserError(f"{self.where}: not a features file of format {FORMAT}; {REMEDY}")
+        return metadata
+
+    def _place(self, name: str) -> tuple[int, int]:
+        start, end = self._entries[name]["data_offsets"]
+        return self._start + start, end - start
+
+    def bytes_at(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset` on. Raises `UserError` where the file ends before them."""
+        parts = []
+        while size > 0:  # the system gives 2 GB at once
+            parts.append(os.pread(self._descriptor, size, offset))
+            if not parts[-1]:
+                raise UserError(f"{self.where}: cut short while it was read; {REMEDY}")
+            offset, size = offset + len(parts[-1]), size - len(parts[-1])
+        return b"".join(parts)
+
+    def damaged(self, what: str) -> UserError:
+        """The error for a part that is not what was written."""
+        return UserError(f"{self.where}: damaged: {what} does not match its checksum; {REMEDY}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> Stored:
+        """A tensor, whose rows are read when they are taken."""
+        if name not in self:
+            raise UserError(f"{self.where}: no array {name}")
+        first = 0
+        for other, entry in sorted(self._entries.items(), key=lambda item: item[1]["data_offsets"]):
+            stored = Stored(self, other, entry, self._place(other)[0], memoryview(self._sums)[_SUM_BYTES * first :])
+            if other == name:
+                return stored
+            first += stored.blocks.count
+        raise AssertionError(name)
+
+
+class Stored:
+    """A tensor in a file. Rows are read, and compared with the checksums of their blocks, whenever they are taken.
+
+    Raises `UserError`, with the rows, where they are not what was written.
+    """
+
+    def __init__(self, file: TensorFile, name: str, entry: Mapping[str, Any], offset: int, sums: memoryview) -> None:
+        self._file, self._name, self._offset, self._sums = file, name, offset, sums
+        self.dtype, self.shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        self.blocks = _Blocks(self.shape, self.dtype)
+
+    def __len__(self) -> int:
+        return self.blocks.rows
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[:].reshape(self.shape), dtype)
+
+    def __getitem__(self, rows: Any) -> Array:
+        """The rows of any index that NumPy takes for one axis; memory is used for them and a few MB more."""
+        wanted = np.arange(len(self))[rows]
+        order = np.argsort(wanted, axis=None, kind="stable")
+        ascending = wanted.ravel()[order]
+        found = np.empty((wanted.size, *self.shape[1:]), self.dtype)
+        for first, last in self._runs(ascending):
+            start, part = first * self.blocks.height, self._read(first, last)
+            low, high = np.searchsorted(ascending, [start, start + len(part)])
+            found[order[low:high]] = part[ascending[low:high] - start]
+        return found.reshape(*wanted.shape, *self.shape[1:])
+
+    def _runs(self, ascending: Array) -> Iterator[tuple[int, int]]:
+        """The blocks of these rows, as the first and the last of blocks that lie side by side."""
+        blocks = np.unique(ascending // self.blocks.height)
+        for run in np.split(blocks, np.flatnonzero(np.diff(blocks) > 1) + 1):
+            for start in range(0, len(run), self.blocks.at_once):
+                part = run[start : start + self.blocks.at_once]
+                yield int(part[0]), int(part[-1])
+
+    def _read(self, first: int, last: int) -> Array:
+        """The rows of the blocks `first` to `last`."""
+        blocks, start = self.blocks, first * self.blocks.height
+        stop = min((last + 1) * blocks.height, blocks.rows)
+        data = self._file.bytes_at(self._offset + start * blocks.row_bytes, (stop - start) * blocks.row_bytes)
+        for i, own in enumerate(blocks.sums(data)):
+            if own != self._sums[_SUM_BYTES * (first + i) : _SUM_BYTES * (first + i + 1)]:
+                low = start + i * blocks.height
+                raise self._file.damaged(f"{self._name}, rows {low} to {min(low + blocks.height, stop) - 1},")
+        rows: Array = np.frombuffer(data, self.dtype).reshape(stop - start, *self.shape[1:])
+        check_finite(rows, self._name, start, self._file.where)
+        return rows
