@@ -91,8 +91,8 @@ def _clear_about_memory(size: int) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            f"out of memory ({one_line(error) or type(error).__name__}): give the job more (mem_mb), more `shards` to the "
-            f"data set, or the backbone a `batch_size` below {size}"
+            f"out of memory ({one_line(error) or type(error).__name__}): give the job more (mem_mb), the data set "
+            f"more `shards`, or the backbone a `batch_size` below {size}"
         ) from error
 
 

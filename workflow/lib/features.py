@@ -26,7 +26,6 @@ from workflow.lib.tensorfile import Array, Rows, TensorFile, check_finite
 _VIEWS = "train_views"
 
 
-
 @dataclass(frozen=True)
 class Split:
     """Images of one split: embeddings `x (N, D)` float32, not normalised, and class indices `y (N,)` int64."""
@@ -119,7 +118,7 @@ def read(path: str | os.PathLike[str], splits: Collection[str] | None = None) ->
         raise UserError(f"{file.where}: a part of features, made by one of several shards; the whole of them is wanted")
     found = {name: Split(file[f"{name}_x"], np.asarray(file[f"{name}_y"])) for name in _wanted(file, splits)}
     text = np.asarray(file["text"]) if "text" in file else None
-    views = file[_VIEWS] if _VIEWS in file and "train" in found else None
+    views = file.get(_VIEWS) if "train" in found else None
     scale = float(np.asarray(file["logit_scale"]).reshape(()))
     features = Features(found, tuple(names), text, scale, metadata, views, _Files(file), file.sha256)
     check(features, file.where)

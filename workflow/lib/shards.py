@@ -31,7 +31,9 @@ class Shard:
     def rows(self, images: int, batch_size: int) -> range:
         """Its share of so many images in whole batches; empty where there are more shards than batches."""
         batches = -(-images // batch_size)
-        first, last = (-(-batches * i // self.count) for i in (self.number - 1, self.number))  # the first is never empty
+        first, last = (
+            -(-batches * i // self.count) for i in (self.number - 1, self.number)
+        )  # the first is never empty
         return range(first * batch_size, min(last * batch_size, images))
 
     def __str__(self) -> str:
@@ -72,7 +74,7 @@ def read(path: str | os.PathLike[str]) -> Part:
     if "part" not in file.metadata:
         raise UserError(f"{file.where}: not the part of a shard; {tensorfile.REMEDY}")
     text = np.asarray(file["text"]) if "text" in file else None
-    x, views = (file[name] if name in file else None for name in ("x", "views"))
+    x, views = (file.get(name) for name in ("x", "views"))
     return Part(**file.metadata["part"], x=x, views=views, text=text, metadata=file.metadata["made"])
 
 
@@ -96,9 +98,7 @@ def gather(index: Index, parts: Sequence[Part]) -> Features:
     if any(part.views is not None for part in made):
         pieces = _joined("images with views", [(part.views_start, part.views) for part in made], len(files["train"]))
         views = _Joined(pieces, 0, len(files["train"]))
-    return Features(
-        splits, index.classnames, made[0].text, made[0].logit_scale, made[0].metadata or {}, views, files
-    )
+    return Features(splits, index.classnames, made[0].text, made[0].logit_scale, made[0].metadata or {}, views, files)
 
 
 def _check_alike(first: Part, other: Part) -> None:
@@ -107,7 +107,7 @@ def _check_alike(first: Part, other: Part) -> None:
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
             found = f"{ours.get(key)!r} in one and {theirs.get(key)!r} in another"
-            raise UserError(f"the shards were not made alike: {key} is {found}; add --forcerun extract to the command")
+            raise UserError(f"the shards were not made alike: {key} is {found}; add --forcerun shard to the command")
 
 
 def _joined(what: str, found: Sequence[tuple[int, Rows | None]], total: int) -> Sequence[tuple[int, Rows]]:
@@ -119,7 +119,7 @@ def _joined(what: str, found: Sequence[tuple[int, Rows | None]], total: int) -> 
         end += len(piece)
     if end != total or end != sum(len(piece) for _, piece in pieces):
         message = f"the shards don't make up the {total} {what} of the index: after {end} there is a gap or no more"
-        raise UserError(f"{message}; add --forcerun extract to the command")
+        raise UserError(f"{message}; add --forcerun shard to the command")
     return pieces
 
 

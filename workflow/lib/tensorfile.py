@@ -177,6 +177,12 @@ class TensorFile:
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
+    def get(self, name: str) -> Stored | None:
+        """A tensor, or None where there is none of the name."""
+        if name not in self:
+            return None
+        return self[name]
+
     def __getitem__(self, name: str) -> Stored:
         """A tensor, whose rows are read when they are taken."""
         if name not in self:
