@@ -33,7 +33,8 @@ BATCH = 64
 CELLS: dict[str, dict[str, Any]] = {
     "zero_shot": {},
     "gda": {},
-    "logistic_regression": {"max_iter": 20},
+    "tip_adapter": {},
+    "logistic_regression": {"scale": "standard", "max_iter": 20},
     "linear_probe": {"epochs": 5},
 }
 

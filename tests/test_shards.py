@@ -1,4 +1,4 @@
-"""A study whose images go through the model in shards, as a user runs it: the same bytes, and only what is lost twice."""
+"""A study whose images go through the model in shards, run for real: the same bytes, and what is lost made again."""
 
 import shutil
 import subprocess
@@ -16,10 +16,10 @@ FEATURES = "features/tiny/photographs.safetensors"
 SHARDS = "features/tiny/.shards/sharded"
 
 
-def write(folder: Path, **settings: object) -> None:
-    """The study with these settings of its data set."""
-    dataset = {"source": "folder", "path": str(folder / "photographs"), "views": 2}
-    backbone = {"model": str(folder / "tinyclip.json"), "weights": str(folder / "tinyclip.safetensors")}
+def write(folder: Path, home: Path, **settings: object) -> None:
+    """The study with these settings of its data set; images and model lie in `home`."""
+    dataset = {"source": "folder", "path": str(home / "photographs"), "views": 2}
+    backbone = {"model": str(home / "tinyclip.json"), "weights": str(home / "tinyclip.safetensors")}
     config = {
         "study": "sharded",
         "datasets": {"photographs": dataset | settings},
@@ -50,7 +50,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     photographs(folder / "photographs")
     tiny.make(folder)
-    write(folder)
+    write(folder, folder)
     run(folder, snakefile)
     return folder
 
@@ -64,17 +64,17 @@ def jobs(done: subprocess.CompletedProcess[str]) -> list[str]:
 @pytest.mark.parametrize("shards", [1, 2, 7])
 def test_another_number_of_shards_makes_nothing_again(finished: Path, snakefile: Path, shards: int) -> None:
     try:
-        write(finished, shards=shards)
+        write(finished, finished, shards=shards)
         assert planned(finished, snakefile) == set()
     finally:
-        write(finished)
+        write(finished, finished)
 
 
 def test_shards_give_the_same_bytes_and_leave_nothing_behind(finished: Path, snakefile: Path, tmp_path: Path) -> None:
     """One of the three shards is lost before they are gathered, and is the only one that is made again."""
     folder = Path(shutil.copytree(finished, tmp_path / "study"))
     (folder / FEATURES).unlink()
-    write(folder, path=str(finished / "photographs"), shards=3)
+    write(folder, finished, shards=3)
     parts = [f"{SHARDS}/photographs.{number}-of-3.safetensors" for number in (1, 2, 3)]
     first = run(folder, snakefile, *parts)
     assert sorted(jobs(first)) == [f"shard {number} of 3 with tiny" for number in (1, 2, 3)]
@@ -89,7 +89,7 @@ def test_shards_give_the_same_bytes_and_leave_nothing_behind(finished: Path, sna
 
 def test_a_change_of_the_images_goes_through_all_shards_again(finished: Path, snakefile: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "study"))
-    write(folder, path=str(finished / "photographs"), shards=2, views=3)
+    write(folder, finished, shards=2, views=3)
     found = {job for job in planned(folder, snakefile) if job.startswith("data set")}
     assert {"data set photographs: shard 1 of 2 with tiny", "data set photographs: gathering 2 shards"} <= found
 
@@ -98,7 +98,7 @@ def test_damaged_features_are_named_by_the_cell_that_uses_them_and_made_again_on
     finished: Path, snakefile: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "study"))
-    write(folder, path=str(finished / "photographs"))
+    write(folder, finished)
     content = bytearray((folder / FEATURES).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / FEATURES).write_bytes(content)

@@ -8,9 +8,10 @@ import threading
 import numpy as np
 import pytest
 
-from workflow.lib import tensorfile
+from workflow.lib import blocks, tensorfile
+from workflow.lib.blocks import BLOCK
 from workflow.lib.errors import UserError
-from workflow.lib.tensorfile import BLOCK, TensorFile
+from workflow.lib.tensorfile import TensorFile
 
 DIM = 512
 HEIGHT = BLOCK // (4 * DIM)  # rows in a block
@@ -57,6 +58,10 @@ def test_all_tensors_are_read_back(path, tensors):
 
 INDICES = {
     "slice": slice(5, 290),
+    "slice within a block": slice(9, 11),
+    "slice of no row": slice(20, 20),
+    "slice to the end": slice(-20, None),
+    "slice past the end": slice(290, 10**6),
     "steps": slice(290, 5, -7),
     "everything": slice(None),
     "list": [0, ROWS - 1, 7, 7, 200],
@@ -70,7 +75,9 @@ INDICES = {
 
 
 @pytest.mark.parametrize("rows", INDICES.values(), ids=INDICES)
-def test_any_rows_are_those_of_the_array(path, tensors, rows):
+@pytest.mark.parametrize("at_once", [1, 3, 256])
+def test_any_rows_are_those_of_the_array(path, tensors, rows, at_once, monkeypatch):
+    monkeypatch.setattr(blocks, "AT_ONCE", at_once * BLOCK)
     np.testing.assert_array_equal(TensorFile(path)["x"][rows], tensors["x"][rows])
 
 
@@ -80,7 +87,7 @@ def test_rows_that_are_not_there_are_an_index_error(path):
 
 
 def test_the_bytes_do_not_depend_on_the_pieces_in_which_rows_come(path, tensors, tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorfile, "_AT_ONCE", 2 * BLOCK)
+    monkeypatch.setattr(blocks, "AT_ONCE", 2 * BLOCK)
     tensorfile.write(tmp_path / "other", tensors, {"of": "numbers"})
     assert (tmp_path / "other").read_bytes() == path.read_bytes()
 

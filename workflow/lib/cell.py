@@ -10,9 +10,9 @@ import numpy as np
 
 from methods.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task, unit
 from workflow.lib import needs, scoring, support_files, supports
+from workflow.lib.blocks import Rows
 from workflow.lib.features import Features
 from workflow.lib.protocol import Judge, Outcome, Queries
-from workflow.lib.tensorfile import Rows
 
 Log = Callable[[str], None]
 _SLICE = 4096  # rows

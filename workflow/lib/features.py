@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workflow.lib import tensorfile
+from workflow.lib.blocks import Array, Rows, check_finite
 from workflow.lib.errors import UserError
 from workflow.lib.index import SPLITS, check_classnames
-from workflow.lib.tensorfile import Array, Rows, TensorFile, check_finite
+from workflow.lib.tensorfile import TensorFile
 
 _VIEWS = "train_views"
 

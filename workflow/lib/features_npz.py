@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from workflow.lib.blocks import Array
 from workflow.lib.errors import UserError
 from workflow.lib.features import Features, assemble, kind
 from workflow.lib.index import SPLITS
-from workflow.lib.tensorfile import Array
 
 NAMES = (
     *(f"{split}_{part}" for split in SPLITS for part in "xy"),

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workflow.lib import tensorfile
+from workflow.lib.blocks import Array, Rows
 from workflow.lib.errors import UserError
 from workflow.lib.features import Features, Split
 from workflow.lib.index import Index
-from workflow.lib.tensorfile import Array, Rows, TensorFile
+from workflow.lib.tensorfile import TensorFile
 
 
 @dataclass(frozen=True)

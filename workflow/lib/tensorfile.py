@@ -15,65 +15,23 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from workflow.lib import files
+from workflow.lib.blocks import SUM_BYTES, Blocks, Rows, check_finite
 from workflow.lib.errors import UserError, one_line
+from workflow.lib.stored import Stored
 
 FORMAT = 2
-BLOCK = 2**14  # bytes: the support of one seed with 16 shots touches a tenth of ImageNet's features
 REMEDY = "delete it, and the next run makes it anew"
-_AT_ONCE = 2**22  # bytes that are read or written in one piece
-_SUMS, _SEAL, _SUM_BYTES = "block_sha256", "sha256", 32
+_SUMS, _SEAL = "block_sha256", "sha256"
 _DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
 # safetensors keeps its metadata in no fixed order. All of ours is the JSON under this one key, so that equal features
 # are equal bytes and their hash can stand for them.
 _METADATA_KEY = "features"
-
-Array = NDArray[Any]
-
-
-class Rows(Protocol):
-    """What rows can be taken from by slice or by index: an array, or one that lies in a file."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of an array."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """As of an array."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: Any, /) -> Any: ...
-
-
-class _Blocks:
-    """How the rows of a tensor fall into blocks; a single number counts as one row."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.rows = shape[0] if shape else 1
-        self.row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-        self.height = max(1, BLOCK // max(1, self.row_bytes))
-        self.count = -(-self.rows // self.height)
-        self.at_once = max(1, _AT_ONCE // max(1, self.height * self.row_bytes))
-
-    def sums(self, data: bytes) -> list[bytes]:
-        """The checksums of the blocks that lie in some bytes of the tensor."""
-        size, view = max(1, self.height * self.row_bytes), memoryview(data)
-        return [hashlib.sha256(view[start : start + size]).digest() for start in range(0, len(data), size)]
-
-
-def check_finite(rows: Array, name: str, start: int, where: str) -> None:
-    """Raise `UserError` where rows `start` and up of a tensor have NaN or infinite values."""
-    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-        wrong = np.flatnonzero(~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
-        raise UserError(f"{where}: {name} has NaN or infinite values, first in row {start + wrong[0]}")
 
 
 def write(path: str | os.PathLike[str], tensors: Mapping[str, Rows], metadata: Mapping[str, Any]) -> None:
@@ -88,7 +46,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Rows], metadata: M
     with files.atomic(path) as temporary, temporary.open("wb") as file:
         file.write(header)
         for name, tensor in ordered.items():
-            blocks = _Blocks(tensor.shape, tensor.dtype)
+            blocks = Blocks(tensor.shape, tensor.dtype)
             for piece in _pieces(name, tensor, blocks, os.fspath(path)):
                 file.write(piece)
                 sums += blocks.sums(piece)
@@ -97,9 +55,9 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, Rows], metadata: M
 
 def _header(tensors: Mapping[str, Rows], metadata: Mapping[str, Any]) -> bytes:
     """The eight bytes that say how long it is, and the JSON that says where each tensor lies."""
-    blocks = sum(_Blocks(tensor.shape, tensor.dtype).count for tensor in tensors.values())
+    blocks = sum(Blocks(tensor.shape, tensor.dtype).count for tensor in tensors.values())
     shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    shapes |= {_SUMS: (np.dtype("u1"), (blocks, _SUM_BYTES)), _SEAL: (np.dtype("u1"), (_SUM_BYTES,))}
+    shapes |= {_SUMS: (np.dtype("u1"), (blocks, SUM_BYTES)), _SEAL: (np.dtype("u1"), (SUM_BYTES,))}
     text = json.dumps({**metadata, "format": FORMAT}, sort_keys=True, allow_nan=False)
     entries: dict[str, Any] = {"__metadata__": {_METADATA_KEY: text}}
     codes, end = {dtype: code for code, dtype in _DTYPES.items()}, 0
@@ -111,7 +69,7 @@ def _header(tensors: Mapping[str, Rows], metadata: Mapping[str, Any]) -> bytes:
     return len(header).to_bytes(8, "little") + header
 
 
-def _pieces(name: str, tensor: Rows, blocks: _Blocks, where: str) -> Iterator[bytes]:
+def _pieces(name: str, tensor: Rows, blocks: Blocks, where: str) -> Iterator[bytes]:
     """The bytes of a tensor, some whole blocks at a time."""
     step = blocks.height * blocks.at_once
     for start in range(0, blocks.rows, step):
@@ -189,59 +147,9 @@ class TensorFile:
             raise UserError(f"{self.where}: no array {name}")
         first = 0
         for other, entry in sorted(self._entries.items(), key=lambda item: item[1]["data_offsets"]):
-            stored = Stored(self, other, entry, self._place(other)[0], memoryview(self._sums)[_SUM_BYTES * first :])
+            dtype, shape, sums = _DTYPES[entry["dtype"]], tuple(entry["shape"]), memoryview(self._sums)
+            stored = Stored(self, other, dtype, shape, self._place(other)[0], sums[SUM_BYTES * first :])
             if other == name:
                 return stored
             first += stored.blocks.count
         raise AssertionError(name)
-
-
-class Stored:
-    """A tensor in a file. Rows are read, and compared with the checksums of their blocks, whenever they are taken.
-
-    Raises `UserError`, with the rows, where they are not what was written.
-    """
-
-    def __init__(self, file: TensorFile, name: str, entry: Mapping[str, Any], offset: int, sums: memoryview) -> None:
-        self._file, self._name, self._offset, self._sums = file, name, offset, sums
-        self.dtype, self.shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        self.blocks = _Blocks(self.shape, self.dtype)
-
-    def __len__(self) -> int:
-        return self.blocks.rows
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.asarray(self[:].reshape(self.shape), dtype)
-
-    def __getitem__(self, rows: Any) -> Array:
-        """The rows of any index that NumPy takes for one axis; memory is used for them and a few MB more."""
-        wanted = np.arange(len(self))[rows]
-        order = np.argsort(wanted, axis=None, kind="stable")
-        ascending = wanted.ravel()[order]
-        found = np.empty((wanted.size, *self.shape[1:]), self.dtype)
-        for first, last in self._runs(ascending):
-            start, part = first * self.blocks.height, self._read(first, last)
-            low, high = np.searchsorted(ascending, [start, start + len(part)])
-            found[order[low:high]] = part[ascending[low:high] - start]
-        return found.reshape(*wanted.shape, *self.shape[1:])
-
-    def _runs(self, ascending: Array) -> Iterator[tuple[int, int]]:
-        """The blocks of these rows, as the first and the last of blocks that lie side by side."""
-        blocks = np.unique(ascending // self.blocks.height)
-        for run in np.split(blocks, np.flatnonzero(np.diff(blocks) > 1) + 1):
-            for start in range(0, len(run), self.blocks.at_once):
-                part = run[start : start + self.blocks.at_once]
-                yield int(part[0]), int(part[-1])
-
-    def _read(self, first: int, last: int) -> Array:
-        """The rows of the blocks `first` to `last`."""
-        blocks, start = self.blocks, first * self.blocks.height
-        stop = min((last + 1) * blocks.height, blocks.rows)
-        data = self._file.bytes_at(self._offset + start * blocks.row_bytes, (stop - start) * blocks.row_bytes)
-        for i, own in enumerate(blocks.sums(data)):
-            if own != self._sums[_SUM_BYTES * (first + i) : _SUM_BYTES * (first + i + 1)]:
-                low = start + i * blocks.height
-                raise self._file.damaged(f"{self._name}, rows {low} to {min(low + blocks.height, stop) - 1},")
-        rows: Array = np.frombuffer(data, self.dtype).reshape(stop - start, *self.shape[1:])
-        check_finite(rows, self._name, start, self._file.where)
-        return rows
