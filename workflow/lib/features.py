@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workflow.lib import tensorfile
+from workflow.lib import filelists, tensorfile
 from workflow.lib.blocks import Array, Rows, check_finite
 from workflow.lib.errors import UserError
+from workflow.lib.filelists import FileLists
 from workflow.lib.index import SPLITS, check_classnames
 from workflow.lib.tensorfile import TensorFile
 
@@ -71,39 +72,16 @@ def write(path: str | os.PathLike[str], features: Features) -> None:
     tensors: dict[str, Rows] = {"logit_scale": np.array(features.logit_scale, dtype=np.float32)}
     for name, split in features.splits.items():
         tensors[f"{name}_x"], tensors[f"{name}_y"] = split.x, split.y
-        if name in features.files:
-            tensors[f"{name}_files"] = _joined(features.files[name], name, split, where)
+    for name in (name for name in features.splits if name in features.files):
+        rows, listed = len(features.splits[name].y), features.files[name]
+        if len(listed) != rows:
+            raise UserError(f"{where}: {name}_x has {rows} rows, but {len(listed)} files are listed")
+        tensors[filelists.key(name)] = filelists.pack(listed)
     if features.text is not None:
         tensors["text"] = features.text
     if features.train_views is not None:
         tensors[_VIEWS] = features.train_views
     tensorfile.write(path, tensors, {**features.metadata, "classnames": features.classnames})
-
-
-def _joined(names: Sequence[str], split: str, part: Split, where: str) -> Array:
-    """Names of images as one row of bytes, each ended by a zero: as text in the header they would outgrow it."""
-    if len(names) != len(part.y):
-        raise UserError(f"{where}: {split}_x has {len(part.y)} rows, but {len(names)} files are listed")
-    return np.frombuffer("".join(f"{name}\0" for name in names).encode(errors="surrogatepass"), np.uint8)
-
-
-class _Files(Mapping[str, Sequence[str]]):
-    """The names of the images of each split, read when they are asked for: only supports by name want them."""
-
-    def __init__(self, file: TensorFile) -> None:
-        self._file = file
-
-    def __getitem__(self, split: str) -> list[str]:
-        if f"{split}_files" not in self._file:
-            raise KeyError(split)
-        names = np.asarray(self._file[f"{split}_files"]).tobytes().decode(errors="surrogatepass")
-        return names.split("\0")[:-1]
-
-    def __iter__(self) -> Iterator[str]:
-        return (split for split in SPLITS if f"{split}_files" in self._file)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 def read(path: str | os.PathLike[str], splits: Collection[str] | None = None) -> Features:
@@ -121,7 +99,7 @@ def read(path: str | os.PathLike[str], splits: Collection[str] | None = None) ->
     text = np.asarray(file["text"]) if "text" in file else None
     views = file.get(_VIEWS) if "train" in found else None
     scale = float(np.asarray(file["logit_scale"]).reshape(()))
-    features = Features(found, tuple(names), text, scale, metadata, views, _Files(file), file.sha256)
+    features = Features(found, tuple(names), text, scale, metadata, views, FileLists(file), file.sha256)
     check(features, file.where)
     return features
 
