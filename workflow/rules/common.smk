@@ -83,9 +83,7 @@ def features_source(wildcards, input):
     """The option that says what the features job begins with."""
     if shards(wildcards) > 1:
         return f"--gathered {shlex.quote(str(input.index))}"
-    return (
-        f"--index {shlex.quote(str(input.index))}" if "index" in input.keys() else ""
-    )
+    return f"--index {shlex.quote(str(input.index))}" if "index" in input.keys() else ""
 
 
 def shard_files(wildcards):
