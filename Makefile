@@ -4,7 +4,7 @@ CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if 
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: run test check lint types docs nano bench lock format clean help
+.PHONY: run test check lint types docs nano bench scaling lock format clean help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ nano: $(READY) ## train the embedded backbone anew: about an hour on 2 cores
 bench: $(READY) ## speed of extraction and of the engine, as ratios
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.engine
+
+scaling: $(READY) ## memory and time of the jobs at ImageNet's size: about 5 minutes and 6 GB of disk
+	$(BIN)/python -m benchmarks.scaling
 
 lock: ## resolve pyproject.toml into requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras --no-header -q pyproject.toml -o requirements.lock

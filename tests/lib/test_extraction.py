@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.lib import tiny
-from workflow.lib import backbones, errors, extraction, features, files
+from workflow.lib import backbones, errors, extraction, features, files, shards
 from workflow.lib.encoder import Encoder
 from workflow.lib.errors import UserError
 from workflow.lib.images import Preprocess
@@ -67,14 +67,14 @@ def plain_loop(backbone, index):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_features_are_those_of_a_plain_loop(backbone, index, batch_size, threads):
-    splits = extraction.extract_splits(backbone, index, batch_size, threads)
-    found = np.concatenate([splits["train"].x, splits["test"].x])
+def test_features_are_those_of_a_plain_loop(spec, backbone, index, batch_size, threads):
+    made = shards.gather(index, [extraction.extract(index, spec | {"batch_size": batch_size}, [], {}, threads, "cpu")])
+    found = np.concatenate([made.splits["train"].x, made.splits["test"].x])
     np.testing.assert_allclose(found, plain_loop(backbone, index), rtol=1e-4, atol=1e-5)
     assert found.dtype == np.float32
-    assert list(splits) == ["train", "test"]
-    assert splits["train"].y.tolist() == [0, 1] * 5
-    assert splits["test"].y.tolist() == [0, 1, 0]
+    assert list(made.splits) == ["train", "test"]
+    assert made.splits["train"].y.tolist() == [0, 1] * 5
+    assert made.splits["test"].y.tolist() == [0, 1, 0]
 
 
 def test_decoding_ahead_of_the_forward_pass_changes_nothing(backbone, index):
@@ -162,7 +162,7 @@ def copies(index, tmp_path):
 def test_an_image_that_cannot_be_read_is_named(backbone, copies, name, how):
     spoilt(copies.root / name, how)
     with pytest.raises(UserError) as error:
-        extraction.extract_splits(backbone, copies, batch_size=2, threads=2)
+        extraction.embed_images(backbone, paths(copies), batch_size=2, threads=2)
     assert str(error.value).startswith(f"{copies.root / name}: ")
     assert "\n" not in str(error.value)
 
@@ -196,12 +196,16 @@ def test_work_is_given_out_in_order_and_only_a_little_ahead():
     assert given == [-item for item in range(50)]
 
 
-def test_values_that_are_not_finite_are_not_written(spec, index, tmp_path):
+def test_values_that_are_not_finite_are_not_written(spec, index, tmp_path, monkeypatch):
     broken = backbones.load(spec, "cpu")
     broken.model.visual.proj.data[0] = float("nan")
-    splits = extraction.extract_splits(broken, index, 4, 1)
-    with pytest.raises(UserError, match="train_x has NaN or infinite values"):
-        features.write(tmp_path / "x", features.Features(splits, index.classnames, None, 100.0))
+    monkeypatch.setattr(backbones, "load", lambda *_: broken)
+    part = extraction.extract(index, spec, [], {}, 1, "cpu")
+    with pytest.raises(UserError, match="train_x has NaN or infinite values, first in row 0"):
+        features.write(tmp_path / "x", shards.gather(index, [part]))
+    with pytest.raises(UserError, match="x has NaN or infinite values, first in row 0"):
+        shards.write(tmp_path / "x", part)
+    assert not list(tmp_path.iterdir())
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -210,6 +214,7 @@ OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: 7 bytes"),
     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 7 bytes."),
+    MemoryError("Unable to allocate 7.00 TiB for an array"),
 ]
 
 
@@ -271,6 +276,17 @@ def test_features_are_the_same_when_memory_runs_out_in_between(backbone, index, 
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_without_memory_for_the_images_themselves_the_job_ends_in_one_line(spec, index, monkeypatch, error):
+    def load(self, paths):
+        raise error
+
+    monkeypatch.setattr(Preprocess, "load", load)
+    with pytest.raises(UserError, match=r"out of memory .*`batch_size` below 4") as ending:
+        extraction.extract(index, spec | {"batch_size": 4}, [], {}, 2, "cpu")
+    assert "\n" not in str(ending.value)
+
+
 # --- the job ---------------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +308,7 @@ def test_the_job_writes_splits_texts_and_what_they_depend_on(spec, backbone, ind
     assert found.classnames == ("owl", "elk")
     assert found.logit_scale == pytest.approx(1 / 0.07)
     metadata = dict(found.metadata)
-    assert metadata.pop("files")["test"] == [file for file, _ in index.splits["test"]]
+    assert found.files["test"] == [file for file, _ in index.splits["test"]]
     assert set(metadata.pop("versions")) == {"open_clip_torch", "torch", "torchvision", "pillow"}
     assert metadata == {
         "dataset": "beasts",

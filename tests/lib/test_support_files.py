@@ -16,7 +16,7 @@ from workflow.lib.features import Features
 FEATURES = make_features()
 LABELS, NAMES = FEATURES.splits["train"].y, FEATURES.classnames
 FILES = [f"images/{row:03}.png" for row in range(len(LABELS))]
-WITH_FILES = Features(FEATURES.splits, NAMES, FEATURES.text, 100.0, {"files": {"train": FILES}})
+WITH_FILES = Features(FEATURES.splits, NAMES, FEATURES.text, 100.0, files={"train": FILES})
 
 
 @pytest.mark.parametrize("features", [FEATURES, WITH_FILES], ids=["rows", "files"])

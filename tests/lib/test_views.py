@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 from tests.lib import tiny
-from workflow.lib import backbones, extraction, features, views
+from workflow.lib import backbones, extraction, features, shards, views
 from workflow.lib.errors import UserError
 from workflow.lib.images import Preprocess, open_rgb
 from workflow.lib.index import Index
@@ -112,7 +112,8 @@ def test_a_view_depends_on_the_row_and_its_number_alone(paths):
 
 
 def embed(backbone, paths, count, threads=1, batch_size=4, how=None):
-    return extraction.embed_views(backbone, paths, how or Augmentation(SIZE), count, batch_size, threads)
+    images = list(enumerate(paths))
+    return extraction.embed_views(backbone, images, how or Augmentation(SIZE), count, batch_size, threads)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -172,10 +173,12 @@ def test_views_have_the_size_of_the_backbones_images(backbone, size, expected):
 
 
 def test_extraction_stores_views_of_train_and_how_they_were_made(spec, backbone, index, paths, tmp_path):
-    plain = extraction.extract(index, spec, [], {}, threads=1, device="cpu")
-    made = extraction.extract(index, spec, [], {}, threads=2, device="cpu", views=2, flip=False)
+    plain, made = (
+        shards.gather(index, [extraction.extract(index, spec, [], {}, threads=2, device="cpu", **asked)])
+        for asked in ({}, {"views": 2, "flip": False})
+    )
     features.write(tmp_path / "x", made)
-    found = features.read(tmp_path / "x", views=True)
+    found = features.read(tmp_path / "x")
     how = extraction.augmentation(backbone, flip=False)
     np.testing.assert_array_equal(found.train_views, embed(backbone, paths[:5], 2, batch_size=16, how=how))
     np.testing.assert_array_equal(found.splits["train"].x, plain.splits["train"].x)

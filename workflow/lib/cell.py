@@ -10,10 +10,12 @@ import numpy as np
 
 from methods.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task, unit
 from workflow.lib import needs, scoring, support_files, supports
+from workflow.lib.blocks import Rows
 from workflow.lib.features import Features
 from workflow.lib.protocol import Judge, Outcome, Queries
 
 Log = Callable[[str], None]
+_SLICE = 4096  # rows
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class Bench:
 
     def _support(self, rows: Labels, raw: bool, views: bool) -> Support:
         train, augmented = self.features.splits["train"], self.features.train_views
-        wanted = self._scaled(augmented[rows], raw) if views and augmented is not None else None
-        return Support(self._scaled(train.x[rows], raw), train.y[rows], wanted)
+        wanted = _taken(augmented, rows, raw) if views and augmented is not None else None
+        return Support(_taken(train.x, rows, raw), train.y[rows], wanted)
 
     def judge(self, raw: bool) -> Judge:
         """The evaluator's side: the reported split, and `val` where the protocol looks at it."""
@@ -116,10 +118,7 @@ class Bench:
 
     def _queries(self, split: str, raw: bool) -> Queries:
         part = self.features.splits[split]
-        return Queries(self._on_device(self._scaled(part.x, raw)), part.y)
-
-    def _scaled(self, x: Floats, raw: bool) -> Floats:
-        return x if raw else unit(x)
+        return Queries(self._on_device(_taken(part.x, np.arange(len(part.y)), raw)), part.y)
 
     def _on_device(self, x: Floats) -> Array:
         if self.device == "cpu":
@@ -127,6 +126,15 @@ class Bench:
         import torch
 
         return torch.from_numpy(x).to(self.device)
+
+
+def _taken(x: Rows, rows: Labels, raw: bool) -> Floats:
+    """Rows of `x`, scaled to unit length unless `raw`, a slice at a time: there is never a second copy of them."""
+    taken: Floats = x[rows]
+    if not raw:
+        for start in range(0, len(taken), _SLICE):
+            taken[start : start + _SLICE] = unit(taken[start : start + _SLICE])
+    return taken
 
 
 def evaluate(bench: Bench, method: Method) -> list[Result]:

@@ -22,6 +22,7 @@ __all__ = [
     "prepare",
     "read_index",
     "resolve",
+    "shards",
     "views",
     "write_index",
 ]
@@ -30,7 +31,7 @@ SOURCES: Mapping[str, Source] = {
     module.SOURCE.name: module.SOURCE for module in (digits, planes, fgvc_aircraft, folder, features)
 }
 # What a data set may say whatever its source; these don't touch the images.
-COMMON = ("source", "templates", "supports", "allow_fewer", "views", "flip")
+COMMON = ("source", "templates", "supports", "allow_fewer", "views", "flip", "shards")
 
 
 def resolve(spec: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
@@ -71,6 +72,18 @@ def views(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
     if source.prepare is None:
         raise UserError("views: there are no images to augment; allowed: train_views (N, V, D) in the npz file")
     return {"views": spec["views"], "flip": spec.get("flip", source.flip)}
+
+
+def shards(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """In how many `shards` the images are to be taken; empty where it isn't said.
+
+    Raises `UserError`, with the key, where there are no images.
+    """
+    if "shards" not in spec:
+        return {}
+    if source.prepare is None:
+        raise UserError("shards: there are no images to share out; allowed: leaving it away")
+    return {"shards": spec["shards"]}
 
 
 def _nearest(word: object, known: Mapping[str, Any]) -> str:

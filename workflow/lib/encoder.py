@@ -8,10 +8,9 @@ from collections.abc import Callable
 import torch
 
 from workflow.lib.errors import UserError
+from workflow.lib.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
-
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class Encoder:
@@ -30,8 +29,8 @@ class Encoder:
             size = self.batch_size
             try:
                 return torch.cat([self._forward(piece) for piece in torch.split(batch, size)])
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
+            except Exception as error:
+                if not is_out_of_memory(error):
                     raise
                 reason = str(error)
             # Only here, where the exception and the tensors that it holds are gone, is their memory free.
@@ -44,7 +43,3 @@ class Encoder:
         log.warning("out of memory at %d at a time, going on with %d", size, self.batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)

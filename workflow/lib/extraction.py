@@ -1,4 +1,4 @@
-"""Features from images: every split and the class texts of a dataset, through one backbone."""
+"""Features from images: every split and the class texts of a dataset, or a shard of them, through one backbone."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from workflow.lib import backbones
 from workflow.lib.backbones import Backbone
 from workflow.lib.encoder import Encoder
-from workflow.lib.features import Features, Split
+from workflow.lib.errors import UserError, one_line
 from workflow.lib.images import Preprocess
 from workflow.lib.index import Index
+from workflow.lib.memory import is_out_of_memory
 from workflow.lib.progress import bar
+from workflow.lib.shards import WHOLE, Part, Shard
 from workflow.lib.views import Augmentation
 from workflow.lib.views import load as load_views
 
@@ -47,20 +49,51 @@ def extract(
     device: str = "auto",
     views: int = 0,
     flip: bool = True,
-) -> Features:
-    """Load the backbone of `spec` once, and take the images in `index` and the class names in `templates` through it.
+    shard: Shard = WHOLE,
+) -> Part:
+    """Load the backbone of `spec` once, and take the shard's images and, in the first, the class names through it.
 
     `views` of every train image are added, half of them mirrored if `flip`. `names` goes into the metadata. Raises
-    `UserError` where the model can't be had, an image can't be read, or features come out with NaN or infinite values.
+    `UserError` where the model can't be had, an image can't be read or memory runs out.
     """
-    backbone = backbones.load(spec, device)
-    log.info("%s on %s, %s, weights %s", spec["model"], backbone.device, backbone.dtype, backbone.fingerprint[:12])
-    size = spec.get("batch_size", DEFAULT_BATCH_SIZE[backbone.device.type])
-    text = embed_texts(backbone, index.classnames, templates, size, threads) if templates else None
-    splits = extract_splits(backbone, index, size, threads)
-    metadata = {**names, **_provenance(backbone, index, spec, templates)}
-    made = Features(splits, index.classnames, text, backbone.logit_scale, metadata)
-    return _with_views(made, backbone, index, augmentation(backbone, flip), views, size, threads) if views else made
+    size = spec.get("batch_size") or DEFAULT_BATCH_SIZE[backbones.choose_device(device).type]
+    paths = [index.root / file for entries in index.splits.values() for file, _ in entries]
+    viewed = [(row, index.root / file) for row, (file, _) in enumerate(index.splits["train"] if views else [])]
+    rows, view_rows = shard.rows(len(paths), size), shard.rows(len(viewed), _images_at_once(size, views))
+    if not rows and not view_rows:
+        log.info("%s: no batch is left for it: %d images in batches of %d", shard, len(paths), size)
+        return Part()
+    with _clear_about_memory(size):
+        backbone = backbones.load(spec, device)
+        log.info("%s on %s, %s, weights %s", spec["model"], backbone.device, backbone.dtype, backbone.fingerprint[:12])
+        made = Part(logit_scale=backbone.logit_scale, metadata={**names, **_provenance(backbone, spec, templates)})
+        if shard.number == 1 and templates:
+            made = replace(made, text=embed_texts(backbone, index.classnames, templates, size, threads))
+        if rows:
+            x = embed_images(backbone, [paths[row] for row in rows], size, threads)
+            made = replace(made, start=rows.start, x=x)
+        if not views:
+            return made
+        how = augmentation(backbone, flip)
+        made = replace(made, metadata={**(made.metadata or {}), "views": {"count": views, **how.describe()}})
+        if view_rows:
+            found = embed_views(backbone, [viewed[row] for row in view_rows], how, views, size, threads)
+            made = replace(made, views_start=view_rows.start, views=found)
+        return made
+
+
+@contextmanager
+def _clear_about_memory(size: int) -> Iterator[None]:
+    """One line where memory runs out outside the forward pass, whose batches are halved before that."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"out of memory ({one_line(error) or type(error).__name__}): give the job more (mem_mb), the data set "
+            f"more `shards`, or the backbone a `batch_size` below {size}"
+        ) from error
 
 
 def augmentation(backbone: Backbone, flip: bool) -> Augmentation:
@@ -70,18 +103,9 @@ def augmentation(backbone: Backbone, flip: bool) -> Augmentation:
     return Augmentation((height, width), flip=0.5 if flip else 0.0)
 
 
-def _with_views(
-    made: Features, backbone: Backbone, index: Index, how: Augmentation, count: int, batch_size: int, threads: int
-) -> Features:
-    paths = [index.root / file for file, _ in index.splits["train"]]
-    metadata = {**made.metadata, "views": {"count": count, **how.describe()}}
-    return replace(made, metadata=metadata, train_views=embed_views(backbone, paths, how, count, batch_size, threads))
-
-
-def _provenance(backbone: Backbone, index: Index, spec: Mapping[str, Any], templates: Sequence[str]) -> dict[str, Any]:
-    """Everything that the features depend on."""
+def _provenance(backbone: Backbone, spec: Mapping[str, Any], templates: Sequence[str]) -> dict[str, Any]:
+    """Everything that the features depend on, apart from the images."""
     return {
-        "files": {split: [file for file, _ in entries] for split, entries in index.splits.items()},
         "templates": list(templates),
         "spec": dict(spec),
         "weights_sha256": backbone.fingerprint,
@@ -90,17 +114,6 @@ def _provenance(backbone: Backbone, index: Index, spec: Mapping[str, Any], templ
         "device": backbone.device.type,
         "versions": {name: version(name) for name in ("open_clip_torch", "torch", "torchvision", "pillow")},
     }
-
-
-def extract_splits(backbone: Backbone, index: Index, batch_size: int, threads: int) -> dict[str, Split]:
-    """The embeddings of all images, split by split. Raises `UserError` for an image that can't be read."""
-    entries = [entry for split in index.splits.values() for entry in split]
-    paths = [index.root / file for file, _ in entries]
-    x = embed_images(backbone, paths, batch_size, threads)
-    y = np.array([label for _, label in entries], dtype=np.int64)
-    ends = np.cumsum([len(split) for split in index.splits.values()])[:-1]
-    parts = zip(np.split(x, ends), np.split(y, ends), strict=True)
-    return {name: Split(*part) for name, part in zip(index.splits, parts, strict=True)}
 
 
 def embed_images(
@@ -114,27 +127,37 @@ def embed_images(
     """
     preprocess = Preprocess(backbone.preprocess)
     ahead = backbone.device.type != "cpu" if decode_ahead is None else decode_ahead
-    batches, encode = _batches(paths, batch_size), _encode(backbone, preprocess, batch_size)
+    batches, encode = _batches(paths, batch_size), _encoder(backbone, preprocess, batch_size)
     with bar(len(paths), "images") as progress, _one_core_a_thread(backbone.device):
-        return _gather(_both(preprocess.load, encode, batches, threads, ahead), progress.update)
+        return _gather(_both(preprocess.load, encode, batches, threads, ahead), len(paths), progress.update)
 
 
 def embed_views(
-    backbone: Backbone, paths: Sequence[Path], how: Augmentation, count: int, batch_size: int, threads: int
+    backbone: Backbone,
+    images: Sequence[tuple[int, Path]],
+    how: Augmentation,
+    count: int,
+    batch_size: int,
+    threads: int,
 ) -> NDArray[np.float32]:
-    """Pooled embeddings `(N, count, D)`, not normalised, of views of the images in `paths`, the rows of a split."""
+    """Pooled embeddings `(N, count, D)`, not normalised, of views of images, each with its row in its split."""
     ahead = backbone.device.type != "cpu"
-    batches = _batches(list(enumerate(paths)), max(1, batch_size // count))
-    encode = _encode(backbone, Preprocess(backbone.preprocess), batch_size)
-    with bar(len(paths) * count, "views", unit="views") as progress, _one_core_a_thread(backbone.device):
-        x = _gather(_both(partial(load_views, how, count), encode, batches, threads, ahead), progress.update)
-    return x.reshape(len(paths), count, -1)
+    batches = _batches(images, _images_at_once(batch_size, count))
+    encode = _encoder(backbone, Preprocess(backbone.preprocess), batch_size)
+    total = len(images) * count
+    with bar(total, "views", unit="views") as progress, _one_core_a_thread(backbone.device):
+        x = _gather(_both(partial(load_views, how, count), encode, batches, threads, ahead), total, progress.update)
+    return x.reshape(len(images), count, -1)
 
 
-def _encode(backbone: Backbone, preprocess: Preprocess, batch_size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+def _images_at_once(batch_size: int, views: int) -> int:
+    """Images whose views make up a batch."""
+    return max(1, batch_size // max(1, views))
+
+
+def _encoder(backbone: Backbone, preprocess: Preprocess, batch_size: int) -> Encoder:
     """From bytes `(N, H, W, 3)` to embeddings `(N, D)`."""
-    encoder = Encoder(backbone.encode_images, batch_size)
-    return lambda images: encoder(preprocess.finish(images.to(backbone.device)))
+    return Encoder(lambda images: backbone.encode_images(preprocess.finish(images.to(backbone.device))), batch_size)
 
 
 def _both(
@@ -158,16 +181,19 @@ def embed_texts(
     encoder = Encoder(backbone.encode_tokens, batch_size)
     work = (backbone.tokenizer(batch) for batch in _batches(prompts, batch_size))
     with bar(len(prompts), "texts", unit="texts") as progress, _one_core_a_thread(backbone.device):
-        embeddings = _gather(_in_order(encoder, work, threads), progress.update)
+        embeddings = _gather(_in_order(encoder, work, threads), len(prompts), progress.update)
     return embeddings.reshape(len(classnames), len(templates), -1)
 
 
-def _gather(results: Iterable[torch.Tensor], done: Callable[[int], object]) -> NDArray[np.float32]:
-    parts = []
+def _gather(results: Iterable[torch.Tensor], total: int, done: Callable[[int], object]) -> NDArray[np.float32]:
+    """The `total` rows of all results, each put into its place as it comes: they are never in memory twice."""
+    gathered, end = np.empty((0, 0), np.float32), 0
     for part in results:
-        parts.append(part.numpy())
+        gathered = gathered if end else np.empty((total, part.shape[1]), np.float32)
+        gathered[end : end + len(part)] = part.numpy()
+        end += len(part)
         done(len(part))
-    return np.concatenate(parts)
+    return gathered
 
 
 def _batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from workflow.lib import npz
+from workflow.lib.blocks import Array
 from workflow.lib.errors import UserError
-from workflow.lib.features import Array, Features, assemble, kind
+from workflow.lib.features import Features, assemble, kind
 from workflow.lib.index import SPLITS
 
 NAMES = (

@@ -149,7 +149,7 @@ def _references(files: Mapping[str, str], sets: Collection[str], models: Collect
 def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     try:
         source, options = datasets.resolve(entry)
-        augmented = datasets.views(entry, source)
+        augmented = datasets.views(entry, source) | datasets.shards(entry, source)
     except UserError as error:
         raise _keyed(["datasets", name], entry, error) from None
     templates = list(entry.get("templates") or source.templates)

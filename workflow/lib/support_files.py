@@ -96,5 +96,5 @@ def _rows(chosen: Mapping[str, Sequence[Image]], path: str, features: Features, 
 
 def _images(features: Features) -> Sequence[Image]:
     """The names of the train images, or their rows where there are none."""
-    named: Sequence[Image] | None = features.metadata.get("files", {}).get("train")
+    named: Sequence[Image] | None = features.files.get("train")
     return named if named is not None else range(len(features.splits["train"].y))

@@ -10,6 +10,7 @@ from workflow.lib.code import code_hash
 from workflow.lib.datasets import COMMON
 from workflow.lib.errors import UserError
 from workflow.lib.study import load as load_study
+from snakemake.io import sourcecache_entry
 
 try:
     STUDY = load_study(config, workflow.configfiles)
@@ -21,6 +22,9 @@ if workflow.is_main_process and stale_lock.clear(Path(".snakemake")):
 
 DATA, FEATURES = STUDY.folders["data"], STUDY.folders["features"]
 RESULTS = f"{STUDY.folders['results']}/{STUDY.name}"
+# Shards are the study's own: of two studies that fill the same folder, neither takes the other's away.
+SHARD = f"{FEATURES}/{{backbone}}/.shards/{STUDY.name}/{{dataset}}.{{shard}}-of-{{shards}}.safetensors"
+GATHERED = f"{FEATURES}/{{backbone}}/.shards/{STUDY.name}/{{dataset}}.all-{{shards}}.safetensors"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
@@ -45,6 +49,8 @@ wildcard_constraints:
     backbone="[a-z0-9_]+",
     method="[a-z0-9_]+",
     shots="0|[1-9][0-9]*|all",
+    shard="[1-9][0-9]*",
+    shards="[1-9][0-9]*",
 
 
 def to_json(value):
@@ -61,7 +67,38 @@ def dataset_options(dataset):
     }
 
 
+def shards(wildcards):
+    """In how many jobs the images go through the model. Features made elsewhere take none."""
+    if "features" in STUDY.backbones[wildcards.backbone]:
+        return 1
+    return STUDY.datasets[wildcards.dataset].get("shards", 1)
+
+
 def feature_inputs(wildcards):
+    """What features are made of: images and a model, in one job or gathered from shards; or features made elsewhere."""
+    files = extraction_inputs(wildcards)
+    if shards(wildcards) == 1:
+        return files
+    # Shards are how features are made, not what they are: Snakemake writes down that it was the index, whatever their
+    # number, so that another one makes nothing again.
+    gathered = GATHERED.format(**wildcards, shards=shards(wildcards))
+    return files | {"index": sourcecache_entry(gathered, files["index"])}
+
+
+def features_source(wildcards, input):
+    """The option that says what the features job begins with."""
+    if shards(wildcards) > 1:
+        return f"--gathered {shlex.quote(str(input.index))}"
+    return f"--index {shlex.quote(str(input.index))}" if "index" in input.keys() else ""
+
+
+def shard_files(wildcards):
+    """The parts that are gathered."""
+    count = int(wildcards.shards)
+    return [SHARD.format(**wildcards, shard=1 + i) for i in range(count)]
+
+
+def extraction_inputs(wildcards):
     """The images' index and the files that the study gives for the backbone, or the features made elsewhere."""
     backbone = STUDY.backbones[wildcards.backbone]
     if "features" in backbone:

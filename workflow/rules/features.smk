@@ -31,16 +31,12 @@ rule features:
         ENVIRONMENT
     threads: 2
     resources:
-        gpu=1,
+        gpu=lambda wildcards: int(shards(wildcards) == 1),
         mem_mb=8000,
         runtime=240,
         jobs_per_gpu=str(STUDY.jobs_per_gpu),
     params:
-        index=lambda wildcards, input: (
-            f"--index {shlex.quote(str(input.index))}"
-            if "index" in input.keys()
-            else ""
-        ),
+        source=features_source,
         spec=lambda wildcards: to_json(STUDY.backbones[wildcards.backbone]),
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
@@ -51,6 +47,59 @@ rule features:
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
-        "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.index}"
+        "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
         " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
+
+
+# With `shards: 8` in a data set's entry: eight of these, on as many GPUs or nodes as there are.
+rule shard:
+    input:
+        unpack(extraction_inputs),
+    output:
+        temp(SHARD),
+    log:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.{{shard}}-of-{{shards}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+        jobs_per_gpu=str(STUDY.jobs_per_gpu),
+    params:
+        spec=lambda wildcards: to_json(STUDY.backbones[wildcards.backbone]),
+        templates=lambda wildcards: to_json(
+            STUDY.datasets[wildcards.dataset]["templates"]
+        ),
+        views=views_option,
+        code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
+    message:
+        "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
+    shell:
+        "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
+        " --shard {wildcards.shard} --shards {wildcards.shards}"
+        " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
+
+
+rule gather:
+    input:
+        parts=shard_files,
+        index=f"{DATA}/{{dataset}}/index.json",
+    output:
+        temp(GATHERED),
+    log:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.all-{{shards}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        code=code_hash(SCRIPTS / "gather.py"),
+    message:
+        "data set {wildcards.dataset}: gathering {wildcards.shards} shards"
+    shell:
+        "python -m workflow.scripts.gather --index {input.index:q} --out {output:q} {input.parts:q} 2>&1 | tee {log:q}"

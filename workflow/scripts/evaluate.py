@@ -57,13 +57,13 @@ def _compute(
     arguments: argparse.Namespace, cell: Any, method: Any, device: str, waited: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from workflow.lib import cell as cells
-    from workflow.lib import features, files, origin, records
+    from workflow.lib import features, origin, records
 
     for name in method.imports:
         import_module(name)
     clock = {"start": clocks.alive() - waited}
     began = time.perf_counter()
-    read = features.read(arguments.features, cell.splits(), views=cells.wants_views(method, cell.variants))
+    read = features.read(arguments.features, cell.splits())
     origin.check(read.metadata, json.loads(arguments.made_of), arguments.features)
     bench = cells.Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
@@ -73,8 +73,7 @@ def _compute(
     arrays = cells.predictions(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
     clock["total"] = clocks.alive() - waited
-    sha256 = files.sha256(arguments.features)
-    provenance = records.provenance(device, arguments.threads, arguments.features, sha256, arguments.code)
+    provenance = records.provenance(device, arguments.threads, arguments.features, read.sha256, arguments.code)
     trainings = sum(len(result.outcomes) for result in results)
     _log(f"done: {trainings} trainings in {clock['fit']:.1f} s, {clock['total']:.1f} s in all")
     return records.record(bench, results, clock, provenance), arrays

@@ -1,16 +1,21 @@
-"""Make the features file of one dataset under one backbone: from images, or from features made elsewhere."""
+"""Make the features of one dataset under one backbone: from images, all or a shard of them, or from features made
+elsewhere."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from workflow.lib import devices, errors, features, features_npz, files, index, logs
+from workflow.lib import devices, errors, features, features_npz, files, index, logs, shards
 from workflow.lib.errors import UserError
 from workflow.lib.features import Features
+from workflow.lib.index import Index
+from workflow.lib.shards import Part, Shard
 
 log = logging.getLogger("workflow.scripts.features")
 
@@ -25,6 +30,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--spec", required=True, type=json.loads, help="JSON: the backbone as in the study")
     parser.add_argument("--views", type=int, default=0, help="augmented views of each train image (default: 0)")
     parser.add_argument("--no-flip", action="store_true", help="no view is mirrored")
+    parser.add_argument("--shard", type=int, default=1, help="which shard this job is, from 1 (default: 1)")
+    parser.add_argument("--shards", type=int, default=1, help="in how many shards images are taken (default: 1)")
+    parser.add_argument("--gathered", type=Path, help="the features, gathered from shards: they only get their name")
     parser.add_argument("--out", required=True, type=Path, help="the features file to write")
     parser.add_argument("--threads", type=int, default=1, help="threads that decode, and on a CPU encode (default: 1)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -36,11 +44,30 @@ def main() -> None:
     """Read or extract, then write."""
     arguments = parse_arguments()
     logs.start()
-    made = from_elsewhere(arguments) if "features" in arguments.spec else from_images(arguments)
-    features.write(arguments.out, made)
+    if arguments.gathered is not None:
+        rename(arguments.gathered, arguments.out)
+    elif "features" in arguments.spec:
+        write(arguments.out, from_elsewhere(arguments))
+    else:
+        from_images(arguments)
+
+
+def rename(gathered: Path, out: Path) -> None:
+    """Give a file a second name, or a copy where the file system knows no second names."""
+    with files.atomic(out) as temporary:
+        temporary.unlink()
+        try:
+            os.link(gathered, temporary)
+        except OSError:
+            shutil.copyfile(gathered, temporary)
+
+
+def write(out: Path, made: Features) -> None:
+    """Write the features and say what they are."""
+    features.write(out, made)
     sizes = ", ".join(f"{name} {len(split.y)}" for name, split in made.splits.items())
     views = "" if made.train_views is None else f"; views of each train image: {made.train_views.shape[1]}"
-    log.info("wrote %s: %d classes; images: %s%s", arguments.out, len(made.classnames), sizes, views)
+    log.info("wrote %s: %d classes; images: %s%s", out, len(made.classnames), sizes, views)
 
 
 def from_elsewhere(arguments: argparse.Namespace) -> Features:
@@ -57,12 +84,21 @@ def from_elsewhere(arguments: argparse.Namespace) -> Features:
     return replace(found, metadata=metadata)
 
 
-def from_images(arguments: argparse.Namespace) -> Features:
-    """The features of the images in the index, by the model that the spec names."""
+def from_images(arguments: argparse.Namespace) -> None:
+    """Write the features of the images in the index, by the model that the spec names, or one shard of them."""
     if arguments.index is None:
         raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given as features")
-    found = index.read_index(arguments.index)
+    found, shard = index.read_index(arguments.index), Shard(arguments.shard, arguments.shards)
+    part = extract(arguments, found, shard)
+    if shard.count == 1:
+        write(arguments.out, shards.gather(found, [part]))
+    else:
+        shards.write(arguments.out, part)
+        log.info("wrote %s: %s, %d images", arguments.out, shard, 0 if part.x is None else len(part.x))
 
+
+def extract(arguments: argparse.Namespace, found: Index, shard: Shard) -> Part:
+    """What the model makes of the shard's images."""
     device = devices.choose(arguments.device, arguments.jobs_per_gpu, log.info)
     # torch and open_clip take seconds to import: nobody waits for them to hear that there is no index.
     from workflow.lib import extraction
@@ -76,6 +112,7 @@ def from_images(arguments: argparse.Namespace) -> Features:
         device=device,
         views=arguments.views,
         flip=not arguments.no_flip,
+        shard=shard,
     )
 
 
