@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from workflow.lib import estimates
 from workflow.lib.code import code_hash
 from workflow.lib.datasets import COMMON
 from workflow.lib.errors import UserError
@@ -99,6 +100,34 @@ def cell_spec(wildcards):
             ],
         }
     )
+
+
+def replicas(wildcards):
+    """How many trainings the cell is: what its time is estimated from."""
+    spec = STUDY.methods[wildcards.method]
+    return len(spec.variants) * (STUDY.seeds if spec.learns else 1)
+
+
+def images_to_encode(wildcards, index):
+    """About how many, each view of a train image for itself."""
+    return estimates.images_in(index) * (
+        1 + STUDY.datasets[wildcards.dataset].get("views", 0)
+    )
+
+
+def extraction_memory(wildcards, input, attempt):
+    """In MB, for the resources of a job that extracts or imports features."""
+    if "vectors" in input.keys():
+        return estimates.import_memory(estimates.megabytes([input.vectors]), attempt)
+    weights = estimates.megabytes([input.weights] if "weights" in input.keys() else [])
+    images = images_to_encode(wildcards, input.index)
+    return estimates.extraction_memory(images, weights, attempt)
+
+
+def extraction_minutes(wildcards, input, attempt):
+    """For the resources of a job that extracts or imports features."""
+    images = images_to_encode(wildcards, input.index) if "index" in input.keys() else 0
+    return estimates.extraction_minutes(images, attempt)
 
 
 def support_files(wildcards):
