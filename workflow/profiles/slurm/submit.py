@@ -16,7 +16,6 @@ from typing import Any
 
 MARK = "# properties = "
 LOGS = Path(".snakemake/slurm")
-GROUP_PROFILE = Path(__file__).resolve().parent / "group"
 # Resource -> option of sbatch. The names are those of snakemake-executor-plugin-slurm.
 OPTIONS = {
     "slurm_partition": "--partition",
@@ -27,15 +26,18 @@ OPTIONS = {
 }
 
 
-def main(script: str) -> int:
-    job = properties(Path(script))
+def main(script: Path) -> int:
+    text = script.read_text()
+    job = properties(text)
     if job["output"] is None:
         sys.exit("error: more than 100 files in one group; lower group-components in the profile")
     LOGS.mkdir(parents=True, exist_ok=True)
     cancel_earlier(job["output"])
-    remove_old(job["output"])
+    if attempt(text) == 1:
+        remove_old(job["output"])
+    script.write_text(edited(text, job["resources"].get("gpu", 0)))
     limit = partition_limit(job["resources"].get("slurm_partition", ""))
-    done = subprocess.run([*command(job, limit), script], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([*command(job, limit), str(script)], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode == 0:
         number = done.stdout.strip().split(";")[0]  # <number>;<cluster> where there are several clusters
         (LOGS / f"{number}.json").write_text(json.dumps(job["output"]))
@@ -43,10 +45,29 @@ def main(script: str) -> int:
     return done.returncode
 
 
-def properties(script: Path) -> dict[str, Any]:
+def properties(script: str) -> dict[str, Any]:
     """What Snakemake says about the job in its script."""
-    line = next(line for line in script.read_text().splitlines() if line.startswith(MARK))
+    line = next(line for line in script.splitlines() if line.startswith(MARK))
     return json.loads(line.removeprefix(MARK))
+
+
+def attempt(script: str) -> int:
+    """1 at first, 2 when the job has failed once."""
+    found = re.search(r" --attempt (\d+) ", script)
+    return int(found[1]) if found else 1
+
+
+def edited(script: str, gpus: int) -> str:
+    """The script with what Snakemake does not hand on to the Snakemake that runs the cells of a group.
+
+    One failed cell stops no other. No more GPU cells at a time than the group has GPUs. And not --force: old results are
+    removed before the first attempt, so what is there is done, when SLURM starts the job again elsewhere or it failed.
+    """
+    limits = f"--keep-going --resources gpu={gpus}" if gpus else "--keep-going"
+    call, count = re.subn(r" -m snakemake (?=.* --mode )", f" -m snakemake {limits} ", script)
+    if count != 1:
+        sys.exit(f"error: the job's script calls Snakemake {count} times; this version of Snakemake is not known here")
+    return re.sub(r" --force(?= )", "", call)
 
 
 def command(job: dict[str, Any], limit: int | None) -> list[str]:
@@ -62,7 +83,6 @@ def command(job: dict[str, Any], limit: int | None) -> list[str]:
         "--requeue",
         f"--job-name={job.get('rule') or job['groupid']}",
         f"--output={LOGS}/%j.log",
-        f"--export=ALL,SNAKEMAKE_PROFILE={GROUP_PROFILE}",
         *options,
         *str(wanted.get("slurm_extra", "")).split(),
     ]
@@ -110,13 +130,10 @@ def _wait_for_end(number: str, seconds: float = 60) -> None:
 
 
 def remove_old(outputs: Iterable[str]) -> None:
-    """Results of an earlier run, as Snakemake removes them where it runs a job itself.
-
-    The profile keeps the files of a failed group, for its cells that succeeded: so what is there must be new.
-    """
+    """Results of an earlier run, as Snakemake removes them where it runs a job itself."""
     for path in outputs:
         Path(path).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))
