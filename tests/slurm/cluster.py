@@ -27,7 +27,8 @@ SlurmctldPort={ports[0]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+# A job that was on a node that went down may start again after 10 seconds; the default is two minutes.
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -90,19 +91,24 @@ class Cluster:
         self._run("slurmctld", "-D")
         for node in NODES:
             self.start_node(node)
-        wait_for(lambda: self._states() == {node: "idle" for node in NODES}, "two idle nodes")
+        wait_for(lambda: self._states() == dict.fromkeys(NODES, "idle"), "two idle nodes")
 
     def start_node(self, node: str) -> None:
         (self.folder / node).mkdir(exist_ok=True)
         self._run(node, "-D", "-N", node, program="slurmd")
 
     def kill_node(self, node: str) -> None:
-        """As when the power fails: the daemon and all that runs under it, without a word."""
-        self.daemons.pop(node).kill()
-        for process in self._processes():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("SLURMD_NODENAME") == node or f"[{node}]" in " ".join(process.cmdline()):
-                    process.kill()
+        """As when the power fails: the daemon and all that runs under it, without a word to the controller."""
+        daemon = self.daemons.pop(node)
+        daemon.kill()
+        daemon.wait(10)
+        jobs = [process for process in self._processes() if process.environ().get("SLURMD_NODENAME") == node]
+        parents = {parent for process in jobs for parent in process.parents()}
+        for step in (parent for parent in parents if parent.name() == "slurmstepd"):
+            step.kill()  # first: it would report that its job has failed
+        for process in jobs:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def stop(self) -> None:
         """Stop all that runs, and all that was left running, whatever state it is in."""
@@ -126,14 +132,16 @@ class Cluster:
         self.daemons[name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.folder)
 
     def _states(self) -> dict[str, str]:
-        done = subprocess.run(["sinfo", "-h", "-N", "-o", "%N %t"], env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            ["sinfo", "-h", "-N", "-o", "%N %t"], env=self.environment, capture_output=True, text=True
+        )
         return dict(line.split() for line in done.stdout.splitlines())
 
     def _processes(self) -> Iterator[psutil.Process]:
         """Everything on this machine that belongs to this cluster."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.pid != os.getpid() and process.environ().get("SLURM_CONF", "") == self.environment["SLURM_CONF"]:
+                if process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]:
                     yield process
 
 

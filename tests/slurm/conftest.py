@@ -40,7 +40,19 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def through_slurm(cluster: clusters.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def overdue(cluster: clusters.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[studies.Overdue]:
+    """One cell that would take ten minutes at its first attempt and has one: begun early, while other tests run."""
+    folder = studies.fill(tmp_path_factory.mktemp("overdue") / "study", studies.SLOW_ONCE)
+    limits = ["--set-resources", "evaluate:runtime=attempt", "--default-resources", "slurm_extra=--nodelist=node1"]
+    running = studies.start(folder, *limits, cluster=cluster, target="results/trial/metrics/a/mine/watched/4.json")
+    yield studies.Overdue(folder, running)
+    studies.kill(running)
+
+
+@pytest.fixture(scope="session")
+def through_slurm(
+    cluster: clusters.Cluster, overdue: studies.Overdue, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The same study, run through SLURM."""
     folder = studies.fill(tmp_path_factory.mktemp("slurm") / "study")
     studies.finish(studies.start(folder, cluster=cluster), folder)

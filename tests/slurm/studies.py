@@ -55,6 +55,21 @@ class Watched(Method):
 def register_methods():
     return [Watched]
 '''
+SLOW = PLUGIN.replace("sleep(0.4)", "sleep(3)")  # time enough to interfere
+SLOW_ONCE = PLUGIN.replace(
+    "        time.sleep(0.4)",
+    """        if not os.path.exists("tried"):
+            open("tried", "w").close()
+            time.sleep(600)""",
+)
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """A study in a folder, and the Snakemake that runs it."""
+
+    folder: Path
+    running: subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
@@ -77,10 +92,10 @@ def fill(folder: Path, plugin: str = PLUGIN) -> Path:
     return folder
 
 
-def start(folder: Path, *options: str, cluster: Cluster | None = None) -> subprocess.Popen[str]:
+def start(folder: Path, *options: str, cluster: Cluster | None = None, target: str = "tables") -> subprocess.Popen[str]:
     """Snakemake on the study in a folder, here or through SLURM; what it says goes to snakemake.log there."""
     where = ["--cores", "2"] if cluster is None else ["--workflow-profile", str(PROFILE), *QUICK]
-    command = [sys.executable, "-m", "snakemake", "tables", "--snakefile", str(ROOT / "Snakefile"), *where, *options]
+    command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(ROOT / "Snakefile"), *where, *options]
     with (folder / "snakemake.log").open("a") as log:
         return subprocess.Popen(
             [*command, "--configfile", "study.yaml"],
@@ -118,12 +133,16 @@ def kill(running: subprocess.Popen[str], how: signal.Signals = signal.SIGKILL) -
 def results(folder: Path) -> dict[str, Any]:
     """Every metrics file without times and provenance, and every table without times, by their paths."""
     root = folder / "results" / "trial"
-    records = {str(path.relative_to(root)): json.loads(path.read_text()) for path in sorted(root.rglob("metrics/**/*.json"))}
+    records = {
+        str(path.relative_to(root)): json.loads(path.read_text()) for path in sorted(root.rglob("metrics/**/*.json"))
+    }
     for record in records.values():
         del record["seconds"], record["provenance"]
         for seed in (seed for variant in record["variants"] for seed in variant["seeds"]):
             del seed["metrics"]["fit_seconds"]
-    tables = {str(path.relative_to(root)): path.read_text().splitlines() for path in sorted((root / "tables").iterdir())}
+    tables = {
+        str(path.relative_to(root)): path.read_text().splitlines() for path in sorted((root / "tables").iterdir())
+    }
     tables["tables/results.csv"] = [line for line in tables["tables/results.csv"] if "fit_seconds" not in line]
     return records | tables
 

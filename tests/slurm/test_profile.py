@@ -9,9 +9,6 @@ from tests.slurm.cluster import NODES, Cluster, wait_for
 from tests.slurm.studies import fill, finish, fits, kill, results, start
 
 
-SLOW = studies.PLUGIN.replace("sleep(0.4)", "sleep(3)")  # time enough to interfere
-
-
 def of(cluster: Cluster, folder: Path) -> list[dict[str, str]]:
     """The jobs that SLURM was given for a study, in order."""
     return [job for job in cluster.jobs() if job["WorkDir"] == str(folder)]
@@ -62,7 +59,9 @@ def test_a_second_run_submits_nothing(cluster: Cluster, through_slurm: Path) -> 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-def test_one_broken_cell_stops_no_other_and_the_second_attempt_asks_for_more(cluster: Cluster, tmp_path: Path, local: Path) -> None:
+def test_one_broken_cell_stops_no_other_and_the_second_attempt_asks_for_more(
+    cluster: Cluster, tmp_path: Path, local: Path
+) -> None:
     broken = studies.PLUGIN.replace("begin = time.time()", "begin = time.time() / (task.shots != '2')", 1)
     folder = fill(tmp_path / "study", broken)
     running = start(folder, cluster=cluster)
@@ -78,22 +77,8 @@ def test_one_broken_cell_stops_no_other_and_the_second_attempt_asks_for_more(clu
     assert max(minutes) == 2 * min(minutes)
 
 
-def test_a_job_out_of_time_is_asked_for_again_with_more(cluster: Cluster, tmp_path: Path) -> None:
-    """SLURM ends the first attempt; the second has twice the time, and what the first had finished is not done again."""
-    once = """        if task.shots == "4" and not os.path.exists("tried"):
-            open("tried", "w").close()
-            time.sleep(600)
-        begin"""
-    folder = fill(tmp_path / "study", studies.PLUGIN.replace("        begin", once, 1))
-    finish(start(folder, "--set-resources", "evaluate:runtime=attempt", cluster=cluster), folder)
-    late = [job for job in groups(cluster, folder) if job["JobState"] == "TIMEOUT"]
-    again = groups(cluster, folder)[-1]
-    assert late
-    assert {job["TimeLimit"] for job in late} < {"00:01:00", "00:02:00"}
-
-
 def test_a_node_goes_down_and_its_jobs_run_elsewhere(cluster: Cluster, tmp_path: Path, local: Path) -> None:
-    folder = fill(tmp_path / "study", SLOW)
+    folder = fill(tmp_path / "study", studies.SLOW)
     running = start(folder, cluster=cluster)
     wait_for(lambda: any(fit.node == "node2" for fit in fits(folder)), "a cell on node2", 200)
     victims = {job["JobId"] for job in groups(cluster, folder) if job["NodeList"] == "node2"}
@@ -110,8 +95,10 @@ def test_a_node_goes_down_and_its_jobs_run_elsewhere(cluster: Cluster, tmp_path:
     assert results(folder) == results(local)
 
 
-def test_snakemake_is_killed_and_its_jobs_do_not_meet_those_of_the_next(cluster: Cluster, tmp_path: Path, local: Path) -> None:
-    folder = fill(tmp_path / "study", SLOW)
+def test_snakemake_is_killed_and_its_jobs_do_not_meet_those_of_the_next(
+    cluster: Cluster, tmp_path: Path, local: Path
+) -> None:
+    folder = fill(tmp_path / "study", studies.SLOW)
     first = start(folder, cluster=cluster)
     wait_for(lambda: fits(folder), "a cell at work", 200)
     kill(first)
@@ -132,3 +119,11 @@ def test_ctrl_c_cancels_what_was_submitted(cluster: Cluster, tmp_path: Path) -> 
     kill(running, signal.SIGINT)
     states = ("RUNNING", "PENDING", "COMPLETING")
     wait_for(lambda: not [job for job in groups(cluster, folder) if job["JobState"] in states], "the end of all jobs")
+
+
+def test_a_job_out_of_time_is_asked_for_again_with_more(cluster: Cluster, overdue: studies.Overdue) -> None:
+    finish(overdue.running, overdue.folder)
+    first, second = groups(cluster, overdue.folder)
+    assert (first["JobState"], first["TimeLimit"]) == ("TIMEOUT", "00:01:00")
+    assert (second["JobState"], second["TimeLimit"]) == ("COMPLETED", "00:02:00")
+    assert int(second["MinMemoryNode"][:-1]) == 2 * int(first["MinMemoryNode"][:-1])

@@ -5,7 +5,6 @@ working directory of the study. What SLURM and the job say goes to .snakemake/sl
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -60,8 +59,8 @@ def attempt(script: str) -> int:
 def edited(script: str, gpus: int) -> str:
     """The script with what Snakemake does not hand on to the Snakemake that runs the cells of a group.
 
-    One failed cell stops no other. No more GPU cells at a time than the group has GPUs. And not --force: old results are
-    removed before the first attempt, so what is there is done, when SLURM starts the job again elsewhere or it failed.
+    One failed cell stops no other. No more GPU cells at a time than the group has GPUs. And not --force: old results
+    are removed before the first attempt, so what is there is done, where SLURM starts the job again or it failed.
     """
     limits = f"--keep-going --resources gpu={gpus}" if gpus else "--keep-going"
     call, count = re.subn(r" -m snakemake (?=.* --mode )", f" -m snakemake {limits} ", script)
@@ -123,7 +122,9 @@ def cancel_earlier(outputs: Iterable[str]) -> None:
 def _wait_for_end(number: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        listed = subprocess.run(["squeue", "--noheader", f"--jobs={number}"], capture_output=True, text=True, check=False)
+        listed = subprocess.run(
+            ["squeue", "--noheader", f"--jobs={number}"], capture_output=True, text=True, check=False
+        )
         if not listed.stdout.strip():
             return
         time.sleep(0.5)
