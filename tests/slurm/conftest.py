@@ -9,15 +9,6 @@ import pytest
 from tests.slurm import cluster as clusters
 from tests.slurm import studies
 
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents and "cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.slurm)
-            item.add_marker(pytest.mark.slow)
-
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[clusters.Cluster]:
@@ -32,8 +23,8 @@ def cluster() -> Iterator[clusters.Cluster]:
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study, run here."""
+def local(cluster: clusters.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study, run here: of use only where there is a cluster to compare with."""
     folder = studies.fill(tmp_path_factory.mktemp("local") / "study")
     studies.finish(studies.start(folder), folder)
     return folder

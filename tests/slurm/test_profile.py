@@ -4,9 +4,13 @@ import signal
 from itertools import combinations
 from pathlib import Path
 
+import pytest
+
 from tests.slurm import studies
 from tests.slurm.cluster import NODES, Cluster, wait_for
 from tests.slurm.studies import fill, finish, fits, kill, results, start
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 
 def of(cluster: Cluster, folder: Path) -> list[dict[str, str]]:
