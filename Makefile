@@ -14,8 +14,9 @@ run: $(READY) ## set everything up and run the quickstart study
 	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host
 
 test: $(READY) ## set everything up and run all checks and tests
-	@echo "Checking and testing: up to 15 minutes on 2 cores."
+	@echo "Checking and testing: up to 20 minutes on 2 cores."
 	@$(MAKE) --no-print-directory lint types
+	@tests/slurm/install.sh
 	@$(BIN)/python -m pytest
 
 lint: $(READY) ## style of Python and Snakemake files

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from workflow.lib import orphans, stale_lock
+from workflow.lib import estimates, orphans, stale_lock
 from workflow.lib.code import code_hash
 from workflow.lib.datasets import COMMON
 from workflow.lib.errors import UserError
@@ -142,6 +142,35 @@ def cell_spec(wildcards):
             ],
         }
     )
+
+
+def replicas(wildcards):
+    """How many trainings the cell is: what its time is estimated from."""
+    spec = STUDY.methods[wildcards.method]
+    return len(spec.variants) * (STUDY.seeds if spec.learns else 1)
+
+
+def images_to_encode(wildcards, input):
+    """About how many go through the model in one job, each view of a train image for itself."""
+    count = shards(wildcards)
+    if "index" not in input.keys() or (count > 1 and "shard" not in wildcards.keys()):
+        return 0
+    views = STUDY.datasets[wildcards.dataset].get("views", 0)
+    return estimates.images_in(input.index) * (1 + views) // count
+
+
+def extraction_memory(wildcards, input, attempt):
+    """In MB, for the resources of a job that extracts or imports features."""
+    if "vectors" in input.keys():
+        return estimates.import_memory(estimates.megabytes([input.vectors]), attempt)
+    weights = estimates.megabytes([input.weights] if "weights" in input.keys() else [])
+    images = images_to_encode(wildcards, input)
+    return estimates.extraction_memory(images, weights, attempt)
+
+
+def extraction_minutes(wildcards, input, attempt):
+    """For the resources of a job that extracts or imports features."""
+    return estimates.extraction_minutes(images_to_encode(wildcards, input), attempt)
 
 
 def support_files(wildcards):

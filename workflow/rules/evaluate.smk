@@ -13,8 +13,15 @@ rule evaluate:
     threads: 1
     resources:
         gpu=lambda wildcards: int(STUDY.methods[wildcards.method].method.gpu),
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=lambda wildcards, input, attempt: estimates.cell_memory(
+            estimates.megabytes([input.features]), attempt
+        ),
+        runtime=lambda wildcards, input, attempt: estimates.cell_minutes(
+            estimates.megabytes([input.features]),
+            wildcards.shots,
+            replicas(wildcards),
+            attempt,
+        ),
         # No params: they change no result. And text: in a group of cells, numbers would be added up.
         jobs_per_gpu=str(STUDY.jobs_per_gpu),
         cell_minutes=str(STUDY.cell_minutes),

@@ -7,8 +7,8 @@ rule dataset:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         spec=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         root=lambda wildcards, output: os.path.dirname(output[0]),
@@ -32,8 +32,8 @@ rule features:
     threads: 2
     resources:
         gpu=lambda wildcards: int(shards(wildcards) == 1),
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=extraction_memory,
+        runtime=extraction_minutes,
         jobs_per_gpu=str(STUDY.jobs_per_gpu),
     params:
         source=features_source,
@@ -65,8 +65,8 @@ rule shard:
     threads: 2
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=extraction_memory,
+        runtime=extraction_minutes,
         jobs_per_gpu=str(STUDY.jobs_per_gpu),
     params:
         spec=lambda wildcards: to_json(STUDY.backbones[wildcards.backbone]),
@@ -95,8 +95,8 @@ rule gather:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         code=code_hash(SCRIPTS / "gather.py"),
     message:
