@@ -108,7 +108,7 @@ def test_without_views_the_variants_that_want_them_are_n_a_and_the_table_says_wh
     found = cell(finished, "plain", "tip_adapter")
     assert {name: variant["status"] for name, variant in found.items()} == {"views=false": "ok", "views=true": "n/a"}
     table = (finished / "results/views/tables/plain.tiny.md").read_text()
-    assert "needs views, which these features don't have: set `views:` in the data set's entry" in table
+    assert "needs views, which these features don't have: set 'views' in the data set's entry" in table
     assert re.search(r"\| gda \(views=true\) \[\d\] *\| +n/a +\|", table)
 
 

@@ -21,6 +21,7 @@ from tests.conftest import make_features
 from tests.lib import tiny
 from tests.test_views import photographs
 from tests.test_workflow import PLUGIN, save_vectors
+from workflow.lib import orphans
 
 PATIENCE = 500  # seconds that nothing takes, however busy the machine
 TIMES = {"seconds", "fit_seconds", "peak_memory_mb", "commit"}
@@ -86,7 +87,7 @@ class Run:
 
     def jobs(self, script: str) -> list[psutil.Process]:
         """The Python processes of this run, or left of it, that run a script of the workflow."""
-        return [process for process in self._session() if _runs(process, script)]
+        return [process for process in self._all() if _runs(process, script)]
 
     def job(self, script: str) -> psutil.Process | None:
         """The first such process to be seen, or none if the run ends without one."""
@@ -98,21 +99,28 @@ class Run:
         """Nothing of this run is left."""
         self.process.kill()
         self.process.wait(PATIENCE)
-        until(lambda: not [kill(process) for process in self._session()])
+        until(lambda: not [kill(process) for process in self._all()])
 
-    def _session(self) -> Iterator[psutil.Process]:
+    def _all(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
             try:
-                ours = os.getsid(process.pid) == self.process.pid
-            except OSError:  # gone meanwhile
+                known = process.environ().get(orphans.VARIABLE) == str(self.process.pid)
+                ours = known or os.getsid(process.pid) == self.process.pid
+            except (OSError, psutil.Error):  # gone meanwhile
                 continue
             if ours and alive(process):
                 yield process
 
 
 def _runs(process: psutil.Process, script: str) -> bool:
+    """Whether the process runs the script, or is the server that forks cells ("forks"), or a cell that it forked."""
     try:
-        return process.cmdline()[1:3] == ["-m", f"workflow.scripts.{script}"]
+        server, own = ["-m", "workflow.lib.forks"], process.cmdline()[1:3]
+        if own != server:
+            return own == ["-m", f"workflow.scripts.{script}"]
+        parent = process.parent()
+        forked = parent is not None and parent.cmdline()[1:3] == server
+        return script == ("evaluate" if forked else "forks")
     except psutil.Error:
         return False
 

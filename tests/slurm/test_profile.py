@@ -22,6 +22,16 @@ def groups(cluster: Cluster, folder: Path) -> list[dict[str, str]]:
     return [job for job in of(cluster, folder) if job["JobName"] == "cells"]
 
 
+def doubled(values: list[int]) -> bool:
+    """Whether they are pairs of a value and twice that value."""
+    rest = sorted(values)
+    while rest:
+        if (twice := 2 * rest.pop(0)) not in rest:
+            return False
+        rest.remove(twice)
+    return bool(values)
+
+
 # --- a study in peace --------------------------------------------------------------------------------------------
 
 
@@ -77,8 +87,8 @@ def test_one_broken_cell_stops_no_other_and_the_second_attempt_asks_for_more(
     failed = [job for job in groups(cluster, folder) if job["JobState"] == "FAILED"]
     memory = [int(job["MinMemoryNode"].removesuffix("M")) for job in failed]
     minutes = [int(job["TimeLimit"].split(":")[1]) for job in failed]
-    assert max(memory) == 2 * min(memory)
-    assert max(minutes) == 2 * min(minutes)
+    assert doubled(memory)
+    assert doubled(minutes)
 
 
 def test_a_node_goes_down_and_its_jobs_run_elsewhere(cluster: Cluster, tmp_path: Path, local: Path) -> None:
