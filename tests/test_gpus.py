@@ -156,6 +156,4 @@ def test_what_the_study_says_of_sharing_and_of_time_reaches_every_job(tmp_path: 
     done = snakemake(config.parent, ROOT / "Snakefile", *options, environ=gpus.environment(tmp_path, *TWO))
     commands = [line for line in (done.stdout + done.stderr).splitlines() if "--jobs-per-gpu 3" in line]
     assert len([line for line in commands if "workflow.scripts.features" in line]) == 1
-    assert (
-        len([line for line in commands if "warm evaluate" in line and "--minutes 1.5 " in line]) == 6
-    )
+    assert len([line for line in commands if "warm evaluate" in line and "--minutes 1.5 " in line]) == 6

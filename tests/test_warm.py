@@ -179,6 +179,17 @@ def test_everything_ends_with_the_run(caller: Caller, temporary: Path, owner: su
     assert not list(temporary.glob("warm-*/*"))
 
 
+def test_a_cell_that_the_system_kills_is_one_line(caller: Caller, temporary: Path) -> None:
+    process = caller.start("endless", "out", "--plugin", "endless.py")
+    assert first_line(process) == "begun\n"
+    (server,) = [one for one in servers(temporary) if one.children()]
+    server.children()[0].kill()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert said.startswith("error: evaluate was killed, which is what the system does when memory runs out: run fewer ")
+    assert (process.wait(60), len(said.splitlines())) == (1, 1)
+
+
 def test_a_server_that_was_killed_is_replaced(caller: Caller, temporary: Path) -> None:
     assert caller.run("zero_shot")[0] == 0
     servers(temporary)[0].kill()

@@ -1,4 +1,4 @@
-"""SIGKILL of Snakemake, of a cell and all that stands behind it, of the feature job, at random moments: the same command goes on, nothing is lost."""
+"""SIGKILL of Snakemake, of a cell and what stands behind it, of the feature job, at random moments: nothing is lost."""
 
 import os
 import random
@@ -16,7 +16,13 @@ pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("FAULTS_SEED", "6"))
 # Features first, while there are none.
 VICTIMS = ["features", "snakemake"] * 4 + ["evaluate", "snakemake", "warm", "forks"] * 3
-LONGEST = {"snakemake": 2.5, "features": 2.0, "evaluate": 0.2, "warm": 0.2, "forks": 0.5}  # seconds from its start to the latest kill
+LONGEST = {
+    "snakemake": 2.5,
+    "features": 2.0,
+    "evaluate": 0.2,
+    "warm": 0.2,
+    "forks": 0.5,
+}  # seconds from its start to the latest kill
 
 
 def strike(run: study.Run, victim: str, seconds: float) -> bool:

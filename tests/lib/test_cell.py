@@ -11,7 +11,7 @@ from methods.base import Array, Candidate, Classifier, Method, Params, Replica, 
 from methods.logistic_regression import LogisticRegression
 from methods.zero_shot import ZeroShot
 from workflow.lib import cell as cells
-from workflow.lib import scoring
+from workflow.lib import fitting, scoring
 from workflow.lib.cell import Bench, Cell
 from workflow.lib.errors import UserError
 from workflow.lib.features import Features
@@ -181,7 +181,7 @@ def test_seconds_are_shared_among_the_replicas_of_a_candidate(
     features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr(cells.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(fitting.time, "perf_counter", lambda: float(next(ticks)))
     (result,) = cells.evaluate(bench(features), Epochs())
     assert [outcome.fit_seconds for outcome in result.outcomes.values()] == [pytest.approx(4 / 3)] * 3
 

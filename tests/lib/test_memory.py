@@ -1,4 +1,4 @@
-"""Lack of memory is told from other errors."""
+"""Lack of memory is told from other errors, and met with fewer replicas at a time."""
 
 import numpy as np
 import pytest

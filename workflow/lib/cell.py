@@ -1,6 +1,5 @@
 """One cell: dataset x backbone x method x shots, every seed and variant of it, from features to a record."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -8,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from methods.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task, unit
-from workflow.lib import needs, scoring, support_files, supports
+from methods.base import Array, Floats, Labels, Method, Replica, Support, Task, unit
+from workflow.lib import fitting, needs, scoring, support_files, supports
 from workflow.lib.blocks import Rows
 from workflow.lib.features import Features
 from workflow.lib.protocol import Judge, Outcome, Queries
@@ -175,13 +174,7 @@ def wants_views(method: Method, variants: Sequence[Mapping[str, Any]]) -> bool:
 def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], raw: bool) -> list[Result]:
     task, judge = bench.task(raw, wants_views(method, variants)), bench.judge(raw)
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
-    outcomes = {replica: Outcome(bench.cell.regimes) for replica in replicas}
-    for candidate, seconds in _timed(_located(method.fit(task, replicas), outcomes)):
-        judge(candidate, outcomes)
-        for replica in candidate.replicas:
-            outcomes[replica].fit_seconds += seconds / len(candidate.replicas)
-            outcomes[replica].notes += [candidate.note] if candidate.note else []
-    _all_there(outcomes)
+    outcomes = fitting.outcomes(method, task, replicas, judge)
     for outcome in outcomes.values():
         outcome.notes += [short] if (short := bench.short()) else []
     return [
@@ -193,30 +186,6 @@ def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], ra
         )
         for variant in variants
     ]
-
-
-def _located(candidates: Iterator[Candidate], outcomes: Mapping[Replica, Outcome]) -> Iterator[Candidate]:
-    """The candidates; an error between two of them notes where it was, as far as that can be told."""
-    try:
-        yield from candidates
-    except Exception as error:
-        waiting = next((replica for replica, outcome in outcomes.items() if not outcome.curve), None)
-        error.add_note(f"at {waiting}, the first without a result" if waiting else "after the last result")
-        raise
-
-
-def _timed(candidates: Iterator[Candidate]) -> Iterator[tuple[Candidate, float]]:
-    """The candidates with the seconds that each took to come."""
-    start = time.perf_counter()
-    for candidate in candidates:
-        yield candidate, time.perf_counter() - start
-        start = time.perf_counter()
-
-
-def _all_there(outcomes: Mapping[Replica, Outcome]) -> None:
-    for replica, outcome in outcomes.items():
-        if not outcome.curve:
-            raise ValueError(f"{replica}: fit yielded no candidate")
 
 
 def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float]:

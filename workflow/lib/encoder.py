@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from workflow.lib.errors import UserError
-from workflow.lib.memory import is_out_of_memory
+from workflow.lib.memory import is_out_of_memory, release
 
 log = logging.getLogger(__name__)
 
@@ -41,5 +41,4 @@ class Encoder:
             raise UserError(f"not even one image at a time fits into memory: {reason}")
         self.batch_size = min(self.batch_size, size // 2)
         log.warning("out of memory at %d at a time, going on with %d", size, self.batch_size)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release()

@@ -98,8 +98,10 @@ def read(path: str | os.PathLike[str], splits: Collection[str] | None = None) ->
     found = {name: Split(file[f"{name}_x"], np.asarray(file[f"{name}_y"])) for name in _wanted(file, splits)}
     text = np.asarray(file["text"]) if "text" in file else None
     views = file.get(_VIEWS) if "train" in found else None
-    scale = float(np.asarray(file["logit_scale"]).reshape(()))
-    features = Features(found, tuple(names), text, scale, metadata, views, FileLists(file), file.sha256)
+    scale = np.asarray(file["logit_scale"])
+    if scale.shape:
+        raise UserError(f"{file.where}: logit_scale is {kind(scale)}; a single number is wanted")
+    features = Features(found, tuple(names), text, float(scale), metadata, views, FileLists(file), file.sha256)
     check(features, file.where)
     return features
 
@@ -137,7 +139,7 @@ def assemble(tensors: Mapping[str, Array], classnames: list[str], metadata: dict
     return features
 
 
-def kind(array: Array) -> str:
+def kind(array: Rows) -> str:
     """Type and shape of an array, for errors."""
     return f"{array.dtype} of shape {array.shape}"
 
@@ -185,6 +187,9 @@ def check(features: Features, where: str) -> None:
 def _check_split(name: str, split: Split, features: Features) -> int:
     """Check one split; returns D."""
     x, y, classes = split.x, split.y, len(features.classnames)
+    for key, array, dtype in ((f"{name}_x", x, np.float32), (f"{name}_y", y, np.int64)):
+        if array.dtype != dtype:
+            raise UserError(f"{key} is {kind(array)}; {np.dtype(dtype)} is wanted")
     if len(x.shape) != 2 or 0 in x.shape:
         raise UserError(f"{name}_x has shape {x.shape}; (N, D) is wanted")
     if y.shape != x.shape[:1]:
@@ -198,7 +203,7 @@ def _check_split(name: str, split: Split, features: Features) -> int:
 
 def _check_text(text: NDArray[np.float32], classes: int) -> int:
     """Check the text embeddings; returns D."""
-    if text.ndim != 3 or text.shape[0] != classes or 0 in text.shape:
+    if text.dtype != np.float32 or text.ndim != 3 or text.shape[0] != classes or 0 in text.shape:
         raise UserError(f"text has shape {text.shape}; (K, T, D) with K = {classes} is wanted")
     if not np.isfinite(text).all():
         raise UserError("text has NaN or infinite values")
@@ -210,7 +215,8 @@ def _check_views(views: Rows, features: Features) -> int:
     rows = len(features.splits["train"].x) if "train" in features.splits else 0
     if len(views.shape) != 3 or views.shape[0] != rows or 0 in views.shape:
         raise UserError(f"{_VIEWS} has shape {views.shape}; (N, V, D) with N = {rows}, the rows of train_x, is wanted")
-    recorded = features.metadata.get("views", {}).get("count", views.shape[1])
+    said = features.metadata.get("views")
+    recorded = said.get("count", views.shape[1]) if isinstance(said, Mapping) else views.shape[1]
     if recorded != views.shape[1]:
         raise UserError(f"{_VIEWS} has {views.shape[1]} views of each image, but the metadata says {recorded}")
     return int(views.shape[2])

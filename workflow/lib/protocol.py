@@ -62,6 +62,11 @@ class Outcome:
                 choice.point, choice.score = candidate.point, scores[regime]
                 choice.logits = logits.copy() if isinstance(logits, np.ndarray) else logits.clone()
 
+    def leave_device(self) -> None:
+        """Keep the logits in NumPy: the memory of the device is for those that are still to come."""
+        for choice in self.choices.values():
+            choice.logits = choice.final()
+
 
 class Judge:
     """Scores candidates: on the reported split always, on `val` where a regime looks at it."""
@@ -71,6 +76,10 @@ class Judge:
     ) -> None:
         self._regimes, self._classes = regimes, classes
         self._report, self._val, self._few = report, val, few
+
+    def outcome(self) -> Outcome:
+        """One that has seen no candidate."""
+        return Outcome(self._regimes)
 
     def __call__(self, candidate: Candidate, outcomes: Mapping[Replica, Outcome]) -> None:
         """Score a candidate of several replicas and hand each its part."""

@@ -95,6 +95,10 @@ class TensorFile:
         header = self.bytes_at(0, 8 + int.from_bytes(self.bytes_at(0, 8), "little"))
         self._entries: dict[str, Any] = json.loads(header[8:])
         del self._entries["__metadata__"]
+        if unknown := sorted({entry["dtype"] for entry in self._entries.values()} - _DTYPES.keys()):
+            raise UserError(
+                f"{self.where}: numbers of type {', '.join(unknown)}, which no features file holds; {REMEDY}"
+            )
         self._start = len(header)
         self._sums, seal = (self.bytes_at(*self._place(name)) for name in (_SUMS, _SEAL))
         if hashlib.sha256(header + self._sums).digest() != seal:

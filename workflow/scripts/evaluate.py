@@ -16,7 +16,7 @@ def main() -> None:
     _pin_threads(arguments.threads)
 
     from methods import registry
-    from workflow.lib import errors, records
+    from workflow.lib import errors, memory, records
     from workflow.lib.cell import Cell
 
     cell = Cell(**json.loads(arguments.spec))
@@ -30,6 +30,8 @@ def main() -> None:
         raise
     except Exception as error:  # a plugin is somebody else's code: its author needs the traceback and the place
         traceback.print_exc()
+        if memory.is_out_of_memory(error):
+            raise errors.UserError(f"{_place(cell)}: out of memory: {memory.REMEDY}") from None
         text = errors.one_line(" ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]))
         raise errors.UserError(f"method '{cell.label}' ({entry.where}, {entry.file}) failed: {text}") from None
     records.check(record, arguments.metrics)
@@ -49,8 +51,13 @@ def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[di
 
 
 def _too_long(cell: Any, minutes: float) -> str:
-    place = f"{cell.dataset}, {cell.backbone}: {cell.label}, shots {cell.shots}"
-    return f"{place}: stopped after {minutes:g} minutes; if it needs longer, raise 'cell_minutes' in the study file"
+    return (
+        f"{_place(cell)}: stopped after {minutes:g} minutes; if it needs longer, raise 'cell_minutes' in the study file"
+    )
+
+
+def _place(cell: Any) -> str:
+    return f"{cell.dataset}, {cell.backbone}: {cell.label}, shots {cell.shots}"
 
 
 def _compute(

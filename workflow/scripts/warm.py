@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +19,11 @@ import time
 from itertools import pairwise
 from typing import Any
 
+from workflow.lib.memory import REMEDY
 from workflow.lib.orphans import VARIABLE
 
 PATIENCE = 60.0  # seconds for a server to come up
+KILLED = 128 + signal.SIGKILL
 LONGEST = 100  # bytes that a socket's path may have, nearly
 
 
@@ -42,6 +45,8 @@ def main() -> None:
     answer = server.recv(4)
     if not answer:
         sys.exit(f"error: the process that starts cells has gone, and {script} with it: run it again")
+    if int(answer) == KILLED:
+        sys.exit(f"error: {script} was killed, which is what the system does when memory runs out: {REMEDY}")
     sys.exit(int(answer))
 
 
