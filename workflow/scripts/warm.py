@@ -46,7 +46,8 @@ def main() -> None:
     if not answer:
         sys.exit(f"error: the process that starts cells has gone, and {script} with it: run it again")
     if int(answer) == KILLED:
-        sys.exit(f"error: {script} was killed, which is what the system does when memory runs out: {REMEDY}")
+        line = f"error: {script} was killed, which is what the system does when memory runs out: {REMEDY}"
+        print(line, file=sys.stderr, flush=True)
     sys.exit(int(answer))
 
 
