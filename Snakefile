@@ -3,7 +3,7 @@ from snakemake.utils import min_version
 from workflow.lib import files
 from workflow.lib.devices import announcement
 
-min_version("9.8")
+min_version("9.27")
 
 
 # The quickstart is the default. A study named by --configfile stands alone: Snakemake would merge the two.

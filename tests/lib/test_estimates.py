@@ -57,3 +57,11 @@ def test_what_is_not_there_yet_is_left_for_later() -> None:
     for ask in (estimates.images_in, lambda path: estimates.megabytes([path])):
         with pytest.raises(FileNotFoundError):
             ask("nowhere")
+
+
+def test_the_longest_cells_come_first() -> None:
+    order = [("all", 9, True), ("all", 3, True), ("10", 3, True), ("all", 5, False), ("1", 3, True), ("0", 1, False)]
+    found = [estimates.cell_priority(*cell) for cell in order]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(found)
+    assert found[0] < estimates.FIRST

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 SMALL_CLASS = 20  # images: with fewer shots than these, the support is a part of the features
 INDEX_BYTES = 50  # of one image in an index
+TRAINING = 10  # times what a method takes that does not train by gradient descent
+FIRST = 10**6  # the priority of what cells wait for
 VECTOR_MB = 0.004  # of one image in memory: 1024 numbers of 4 bytes
 
 
@@ -19,8 +21,17 @@ def cell_memory(features_mb: float, attempt: int) -> int:
 
 def cell_minutes(features_mb: float, shots: str, replicas: int, attempt: int) -> int:
     """A cell: the start, then every replica trains on its support."""
-    share = 1.0 if shots == "all" else min(1.0, int(shots) / SMALL_CLASS)
-    return round(attempt * (2 + 0.05 * features_mb * share * replicas))
+    return round(attempt * (2 + 0.05 * features_mb * _share(shots) * replicas))
+
+
+def cell_priority(shots: str, replicas: int, trains: bool) -> float:
+    """The longest cells first: in the end no core waits for one that began late. Whatever they need comes before."""
+    return _share(shots) * replicas * (TRAINING if trains else 1)
+
+
+def _share(shots: str) -> float:
+    """How much of the features is the support."""
+    return 1.0 if shots == "all" else min(1.0, int(shots) / SMALL_CLASS)
 
 
 def extraction_memory(images: int, weights_mb: float, attempt: int) -> int:

@@ -150,6 +150,12 @@ def replicas(wildcards):
     return len(spec.variants) * (STUDY.seeds if spec.learns else 1)
 
 
+def cell_priority(wildcards):
+    """The longest cells first, by what is known before anything has been made."""
+    trains = STUDY.methods[wildcards.method].method.gpu
+    return estimates.cell_priority(wildcards.shots, replicas(wildcards), trains)
+
+
 def images_to_encode(wildcards, input):
     """About how many go through the model in one job, each view of a train image for itself."""
     count = shards(wildcards)

@@ -11,6 +11,7 @@ rule evaluate:
         ENVIRONMENT
     # One thread a cell: cells are many, and the same number of threads gives the same digits whatever --cores is.
     threads: 1
+    priority: cell_priority
     resources:
         gpu=lambda wildcards: int(STUDY.methods[wildcards.method].method.gpu),
         mem_mb=lambda wildcards, input, attempt: estimates.cell_memory(

@@ -6,6 +6,7 @@ rule dataset:
     conda:
         ENVIRONMENT
     threads: 2
+    priority: estimates.FIRST
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
@@ -30,6 +31,7 @@ rule features:
     conda:
         ENVIRONMENT
     threads: 2
+    priority: estimates.FIRST
     resources:
         gpu=lambda wildcards: int(shards(wildcards) == 1),
         mem_mb=extraction_memory,
@@ -63,6 +65,7 @@ rule shard:
     conda:
         ENVIRONMENT
     threads: 2
+    priority: estimates.FIRST
     resources:
         gpu=1,
         mem_mb=extraction_memory,
@@ -94,6 +97,7 @@ rule gather:
         f"{FEATURES}/{{backbone}}/{{dataset}}.all-{{shards}}.log",
     conda:
         ENVIRONMENT
+    priority: estimates.FIRST
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
