@@ -12,16 +12,28 @@ from methods.trained import TrainedMethod
 
 
 class Batches:
-    """The batches of R replicas without end: `x (R, B, D)` and `y (R, B)`. `per_epoch` steps see every sample once."""
+    """The batches of R replicas without end: `x (R, B, D)` and `y (R, B)`. `per_epoch` steps see every sample once.
+
+    With one source an epoch's batches lie in the same memory as every other's: `shuffle`, then `batch(i)`.
+    """
 
     def __init__(self, method: TrainedMethod, task: Task, replicas: Sequence[Replica], batch_size: int) -> None:
         supports = zip(*(method.sources(task, replica) for replica in replicas), strict=True)
-        sources = [
+        self._sources = [
             _Source(own, [replica.rng(_stream(i)) for replica in replicas], batch_size, task.device)
             for i, own in enumerate(supports)
         ]
-        self.per_epoch = len(sources[0].bounds)
-        self._batches = [source.batches() for source in sources]
+        self.per_epoch = self._sources[0].count
+        self.fixed = len(self._sources) == 1  # others come round at other times
+        self._batches = [source.batches() for source in self._sources]
+
+    def shuffle(self) -> None:
+        """Begin another epoch of the one source."""
+        self._sources[0].shuffle()
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """A batch of the epoch that has begun."""
+        return self._sources[0].batch(step)
 
     def __next__(self) -> tuple[Tensor, Tensor]:
         parts = [next(batches) for batches in self._batches]
@@ -50,7 +62,7 @@ class _Source:
     def __init__(
         self, supports: Sequence[Support], rngs: Sequence[np.random.Generator], batch_size: int, device: str
     ) -> None:
-        self._size, self._rngs, self._device = len(supports[0].y), rngs, device
+        self._size, self._rngs = len(supports[0].y), rngs
         if any(len(support.y) != self._size for support in supports):
             raise ValueError("supports of different sizes can't be trained side by side")
         distinct = {id(support.x): support for support in supports}
@@ -58,16 +70,33 @@ class _Source:
         self._y = torch.from_numpy(np.concatenate([support.y for support in distinct.values()])).to(device)
         first_row = dict(zip(distinct, count(step=self._size), strict=False))
         self._first = np.array([[first_row[id(support.x)]] for support in supports])
-        self.bounds = bounds(self._size, batch_size)
+        self._bounds = bounds(self._size, batch_size)
+        self.count = len(self._bounds)
+        # The rows of a batch lie together, so that a step needs a view and a gather.
+        self._rows = torch.empty(len(supports) * self._size, dtype=torch.int64, device=device)
+        self._labels = torch.empty_like(self._rows)
+        sizes = [(stop - start) * len(supports) for start, stop in self._bounds]
+        shape = len(supports), -1
+        self._parts = [
+            (rows, labels.view(shape))
+            for rows, labels in zip(torch.split(self._rows, sizes), torch.split(self._labels, sizes), strict=True)
+        ]
+
+    def shuffle(self) -> None:
+        """Another epoch: a new order of the samples, each replica's from its own generator."""
+        order = np.stack([rng.permutation(self._size) for rng in self._rngs]) + self._first
+        rows = np.concatenate([order[:, start:stop].ravel() for start, stop in self._bounds])
+        self._rows.copy_(torch.from_numpy(rows), non_blocking=True)
+        torch.index_select(self._y, 0, self._rows, out=self._labels)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """`x (R, B, D)` and `y (R, B)` of a step of the epoch."""
+        rows, labels = self._parts[step]
+        return self._x.index_select(0, rows).view(*labels.shape, -1), labels
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batch after batch; every epoch in a new order, each replica's from its own generator."""
-        replicas, dim = len(self._rngs), self._x.shape[1]
+        """Batch after batch, epoch after epoch."""
         while True:
-            order = np.stack([rng.permutation(self._size) for rng in self._rngs]) + self._first
-            # The rows of a batch lie together, so that a step needs a view and a gather.
-            parts = np.concatenate([order[:, start:stop].ravel() for start, stop in self.bounds])
-            rows = torch.from_numpy(parts).to(self._device, non_blocking=True)
-            sizes = [(stop - start) * replicas for start, stop in self.bounds]
-            for own, labels in zip(torch.split(rows, sizes), torch.split(self._y[rows], sizes), strict=True):
-                yield self._x.index_select(0, own).view(replicas, -1, dim), labels.view(replicas, -1)
+            self.shuffle()
+            for step in range(self.count):
+                yield self.batch(step)

@@ -18,7 +18,9 @@ from torch import Tensor
 from methods.base import Array, Candidate, Replica, Task
 from methods.recipe import Recipe
 from methods.trained import TrainedMethod
+from workflow.lib import graphs
 from workflow.lib.batches import Batches
+from workflow.lib.graphs import Replayed
 from workflow.lib.heads import Head
 from workflow.lib.optimizers import Optimizer, steps
 from workflow.lib.per_queries import PerQueries
@@ -51,12 +53,11 @@ def _train(
     recipe, total = run.recipe, steps(run.recipe, run.per_epoch)
     every = recipe.every or run.per_epoch
     progress.start(total)
-    for step in range(1, total + 1):
-        run.step()
-        if step % every == 0 or step == total:
-            point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
-            yield Candidate(replicas, run.logits, point)
-            progress(step, run)
+    for step in [*range(every, total, every), total]:
+        run.advance((step - 1) % every + 1)
+        point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
+        yield Candidate(replicas, run.logits, point)
+        progress(step, run)
 
 
 def _recipes(method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> list[Recipe]:
@@ -106,25 +107,45 @@ class Run:
         recipes = _recipes(method, task, replicas)
         self.recipe = recipes[0]
         self.head = Head(method, task, replicas)
-        self._batches = Batches(method, task, replicas, recipes[0].batch_size)
-        self.per_epoch = self._batches.per_epoch
+        self.batches = Batches(method, task, replicas, recipes[0].batch_size)
+        self.per_epoch = self.batches.per_epoch
         self._optimizer = Optimizer(self.head.weights, recipes, self.per_epoch)
         self._slice = max(1, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
         self._device = task.device
         # Fresh memory for the logits of every epoch would cost as much as computing them.
         self._out = PerQueries(lambda q: torch.empty(len(replicas), len(q), task.classes, device=task.device))
         self._own: deque[Tensor] = deque(maxlen=self.per_epoch)  # the true classes' probabilities in the last steps
+        record = graphs.recorder(task.device)
+        whole = self.batches.fixed and not (self.recipe.steps or self.recipe.every)  # epochs and nothing else
+        self._epoch = Replayed(self._fixed_epoch, record, task.log) if record and whole else None
 
     @_flushed()
+    def advance(self, steps: int) -> None:
+        """So many steps of every replica, an epoch at most."""
+        if self._epoch is None:
+            for _ in range(steps):
+                self.step()
+        else:
+            self.batches.shuffle()
+            self._optimizer.look_ahead()
+            self._epoch()
+
     def step(self) -> None:
         """One batch of every replica."""
-        gradients = self.gradients()
-        self._optimizer.step([gradients[name] for name in self.head.weights])
+        self._optimizer.step(self._gradients(*next(self.batches)))
+
+    def _fixed_epoch(self) -> None:
+        """The steps of an epoch whose order and rates lie in memory: the same calls on the same tensors every time."""
+        for step in range(self.per_epoch):
+            self._optimizer.fixed_step(step, self._gradients(*self.batches.batch(step)))
+
+    def _gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        gradients = self.gradients(x, y)
+        return [gradients[name] for name in self.head.weights]
 
     @torch.no_grad()
-    def gradients(self) -> Mapping[str, Tensor]:
-        """Of the weights by name, for the next batch of every replica."""
-        x, y = next(self._batches)
+    def gradients(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """Of the weights by name, for a batch `x (R, B, D)` and `y (R, B)`."""
         by_hand = self.head.vjp(x)
         if by_hand is None:
             return self._derived(x, y)

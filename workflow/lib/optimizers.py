@@ -45,7 +45,17 @@ class Optimizer:
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step with the gradients of the weights, in their order and layout."""
         for group in self._groups:
-            group.step(gradients)
+            group.step(gradients, group.next_rate())
+
+    def look_ahead(self) -> None:
+        """Put the rates of the next epoch where `fixed_step` finds them: it is as if its steps were done."""
+        for group in self._groups:
+            group.look_ahead()
+
+    def fixed_step(self, place: int, gradients: Sequence[Tensor]) -> None:
+        """A step of that epoch, whose rate is read from memory: the same call does for every epoch."""
+        for group in self._groups:
+            group.step(gradients, group.ahead[place])
 
 
 class _Group:
@@ -69,27 +79,36 @@ class _Group:
         self.second = [] if recipe.optimizer == "sgd" else [torch.zeros_like(weight) for weight in self.weights]
         self.count = torch.zeros((), device=weights[0].device)
         self.counts = [self.count] * len(self.weights)
+        self.ahead = torch.zeros(per_epoch, device=weights[0].device)
         self._step = 0
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
+    def next_rate(self) -> float:
+        """The rate of the next step, which counts as done."""
+        self._step += 1
+        return self._factor * rate(self._recipe, self._per_epoch, self._step - 1)
+
+    def look_ahead(self) -> None:
+        """The rates of an epoch's steps, which count as done."""
+        self.ahead.copy_(torch.tensor([self.next_rate() for _ in self.ahead]), non_blocking=True)
+
+    def step(self, gradients: Sequence[Tensor], lr: float | Tensor) -> None:
+        """One step, with a rate that is a number or lies on the device."""
         own = [gradients[place] if self._whole else gradients[place][self._rows] for place in self._places]
         self.count += 1
-        lr = self._factor * rate(self._recipe, self._per_epoch, self._step)
         # The fused kernels walk raw memory: a transposed gradient would meet the wrong weights.
         self._update(self, [gradient.contiguous() for gradient in own], lr, self._recipe)
-        self._step += 1
 
 
-def _adamw(group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe) -> None:
+def _adamw(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
     _adam_with(torch._fused_adamw_, group, gradients, lr, recipe)
 
 
-def _adam(group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe) -> None:
+def _adam(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
     _adam_with(torch._fused_adam_, group, gradients, lr, recipe)
 
 
 def _adam_with(
-    kernel: Callable[..., object], group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe
+    kernel: Callable[..., object], group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe
 ) -> None:
     kernel(
         group.weights,
@@ -108,7 +127,7 @@ def _adam_with(
     )
 
 
-def _sgd(group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe) -> None:
+def _sgd(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
     torch._fused_sgd_(
         group.weights,
         gradients,
@@ -123,7 +142,7 @@ def _sgd(group: _Group, gradients: list[Tensor], lr: float, recipe: Recipe) -> N
     )
 
 
-_KINDS: dict[str, Callable[[_Group, list[Tensor], float, Recipe], None]] = {
+_KINDS: dict[str, Callable[[_Group, list[Tensor], float | Tensor, Recipe], None]] = {
     "adamw": _adamw,
     "adam": _adam,
     "sgd": _sgd,
