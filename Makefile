@@ -10,14 +10,14 @@ help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 run: $(READY) ## set everything up and run the quickstart study
-	@echo "Running the study in config.yaml on $(CORES) cores: about 8 minutes on 2 cores the first time, seconds when nothing has changed."
+	@echo "Running the study in config.yaml on $(CORES) cores: about 5 minutes on 2 cores the first time, seconds when nothing has changed."
 	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host
 
 test: $(READY) ## set everything up and run all checks and tests
-	@echo "Checking and testing: up to 20 minutes on 2 cores."
+	@echo "Checking and testing: about 12 minutes on 2 cores."
 	@$(MAKE) --no-print-directory lint types
 	@tests/slurm/install.sh
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## style of Python and Snakemake files
 	$(BIN)/ruff check .

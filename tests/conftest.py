@@ -21,6 +21,13 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, and before all what mostly waits: with two workers one of them would be left with it."""
+    order = ["slurm/test_profile", "faults/test_kill", "test_workflow", "test_shards", "test_gpus"]
+    items.sort(key=lambda item: next((i for i, name in enumerate(order) if name in item.nodeid), len(order)))
+
+
 SIZES = {"train": 12, "val": 6, "test": 9}  # images per class
 
 

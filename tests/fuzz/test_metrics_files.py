@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,25 @@ def test_a_seed_less_is_not_averaged_over_the_others(tmp_path: Path) -> None:
     path.write_bytes(json_text(one))
     with pytest.raises(UserError, match="not this study's: seeds: found "):
         results.gather(grid.plan(), tmp_path)
+
+
+# --- the plan beside them ----------------------------------------------------------------------------------------
+
+
+@given(value=mutated(asdict(grid.plan())))
+def test_a_plan_of_another_shape(tmp_path: Path, value: Any) -> None:
+    """What is read can be compared by: every row of it, in every place."""
+    path = tmp_path / "study.json"
+    path.write_bytes(json_text(value))
+    plan = outcome(lambda: results.Plan.read(tmp_path), path)
+    if plan is not None:
+        for label, variant in plan.rows():
+            assert (type(label), type(variant)) == (str, str)
+            assert all(plan.path(tmp_path, "a", "b", label, shots).is_relative_to(tmp_path) for shots in plan.shots)
+
+
+@pytest.mark.parametrize("content", TRAPS.values(), ids=TRAPS)
+def test_what_is_no_plan_at_all(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "study.json"
+    path.write_bytes(content)
+    assert outcome(lambda: results.Plan.read(tmp_path), path) is None

@@ -18,7 +18,8 @@ from workflow.lib.cell import Bench, Result, metrics
 from workflow.lib.errors import UserError, one_line
 from workflow.lib.protocol import Outcome
 
-SCHEMA = Path(__file__).parents[1] / "schemas" / "metrics.schema.yaml"
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+KINDS = {"metrics": "a cell's metrics", "plan": "what tables were made from"}
 FORMAT = 1
 LIBRARIES = {"numpy": "numpy", "torch": "torch", "sklearn": "scikit-learn", "scipy": "scipy"}
 
@@ -95,7 +96,7 @@ def _commit() -> str:
     command = [
         "git",
         "-C",
-        str(SCHEMA.parent),
+        str(SCHEMAS),
         "describe",
         "--always",
         "--abbrev=12",
@@ -108,12 +109,15 @@ def _commit() -> str:
         return ""
 
 
-def check(value: Any, where: str) -> None:
-    """Raise UserError unless `value` is a record: one line with the file, the place in it and what is wrong there."""
-    problem = next(iter(_validator().iter_errors(value)), None)
+def check(value: Any, where: str, kind: str = "metrics") -> None:
+    """Raise UserError unless `value` is a record, or the plan of a study.
+
+    One line with the file, the place in it and what is wrong there.
+    """
+    problem = next(iter(_validator(kind).iter_errors(value)), None)
     if problem is not None:
         place = ".".join(map(str, problem.absolute_path)) or "top level"
-        raise UserError(f"{where}: not a cell's metrics: {place}: {one_line(problem.message)[:200]}")
+        raise UserError(f"{where}: not {KINDS[kind]}: {place}: {one_line(problem.message)[:200]}")
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -127,5 +131,6 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 @cache
-def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+def _validator(kind: str) -> jsonschema.Draft202012Validator:
+    schema = SCHEMAS / f"{kind}.schema.yaml"
+    return jsonschema.Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))

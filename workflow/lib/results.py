@@ -37,12 +37,11 @@ class Plan:
     def read(cls, folder: Path) -> "Plan":
         """The plan of a study that has been run, from its results. Raises UserError where there is none."""
         path = folder / "study.json"
-        try:
-            return cls(**files.read_json(path))
-        except (OSError, UserError, TypeError) as error:
-            raise UserError(
-                f"{path}: no study can be read from it ({type(error).__name__}): run the study first"
-            ) from error
+        if not path.is_file():
+            raise UserError(f"{path}: no such file: run the study first")
+        value = files.read_json(path)
+        records.check(value, str(path), "plan")
+        return cls(**value)
 
     def rows(self) -> list[tuple[str, str]]:
         """(label, variant) of every row, in config order, what learns nothing on top."""
