@@ -182,6 +182,16 @@ def test_a_cell_that_the_system_kills_is_one_line(caller: Caller, temporary: Pat
     assert (process.wait(60), len(said.splitlines())) == (128 + signal.SIGKILL, 1)
 
 
+def test_a_server_that_takes_a_call_and_ends_is_none(caller: Caller, temporary: Path) -> None:
+    assert caller.run("zero_shot")[0] == 0
+    (server,) = servers(temporary)
+    server.suspend()  # it is called, as the system takes calls for it, and doesn't answer
+    process = caller.start("zero_shot")
+    time.sleep(0.5)
+    server.kill()
+    assert process.wait(60) == 0
+
+
 def test_a_server_that_was_killed_is_replaced(caller: Caller, temporary: Path) -> None:
     assert caller.run("zero_shot")[0] == 0
     servers(temporary)[0].kill()

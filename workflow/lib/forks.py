@@ -91,6 +91,8 @@ class Server:
         self._scripts.append(script)
         self._when(script.ended, lambda: self._ended(script))
         self._when(caller.fileno(), lambda: self._left(script))
+        with suppress(OSError):  # whoever has gone already is noticed by that
+            caller.sendall(b"+")  # it runs
 
     def _ended(self, script: Script) -> None:
         """The script has ended: its caller is told, if it is still there."""

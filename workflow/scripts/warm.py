@@ -31,17 +31,8 @@ def main() -> None:
     middle = sys.argv.index("--")
     script, imports, arguments = sys.argv[1], sys.argv[2:middle], sys.argv[middle + 1 :]
     server = _connect() if _single(arguments) else None
-    if server is None:
+    if server is None or not _begun(server, script, imports, arguments):
         os.execv(sys.executable, [sys.executable, "-m", f"workflow.scripts.{script}", *arguments])
-    request = {
-        "script": script,
-        "imports": imports,
-        "arguments": arguments,
-        "folder": os.getcwd(),
-        "environment": dict(os.environ),
-    }
-    socket.send_fds(server, [b"?"], [sys.stdout.fileno(), sys.stderr.fileno()])
-    server.sendall(json.dumps(request).encode() + b"\n")
     answer = server.recv(4)
     if not answer:
         sys.exit(f"error: the process that starts cells has gone, and {script} with it: run it again")
@@ -49,6 +40,23 @@ def main() -> None:
         line = f"error: {script} was killed, which is what the system does when memory runs out: {REMEDY}"
         print(line, file=sys.stderr, flush=True)
     sys.exit(int(answer))
+
+
+def _begun(server: socket.socket, script: str, imports: list[str], arguments: list[str]) -> bool:
+    """Ask for the script; whether it runs. A server that ends just now may still take a call."""
+    request = {
+        "script": script,
+        "imports": imports,
+        "arguments": arguments,
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+    }
+    try:
+        socket.send_fds(server, [b"?"], [sys.stdout.fileno(), sys.stderr.fileno()])
+        server.sendall(json.dumps(request).encode() + b"\n")
+        return bool(server.recv(1))
+    except OSError:
+        return False
 
 
 def _single(arguments: list[str]) -> bool:
