@@ -1,7 +1,7 @@
 """One cell: dataset x backbone x method x shots, every seed and variant of it, from features to a record."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -34,6 +34,7 @@ class Cell:
     supports: str = ""  # where supports are read from, if not drawn
     allow_fewer: bool = False
     also: Sequence[str] = ()  # further regimes, whose choices are recorded beside the first one's
+    made_of: Mapping[str, Any] = field(default_factory=dict)  # what the study says of the features, to be held to
 
     @property
     def regimes(self) -> list[str]:

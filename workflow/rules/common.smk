@@ -37,11 +37,16 @@ shell.prefix(
 )
 
 
-# What cells have in common with others of the same plugin: read once, not once a job.
-CODE = {
-    label: code_hash(SCRIPTS / "evaluate.py", spec.entry.file)
-    for label, spec in STUDY.methods.items()
-}
+def method_options(spec):
+    """Of a method's cells: what is imported before them, then the hash of the code behind them and the plugin's file."""
+    entry = spec.entry
+    plugin = ["--plugin", entry.where] if entry.where in STUDY.plugins else []
+    code = code_hash(SCRIPTS / "evaluate.py", entry.file)
+    return shlex.join([*spec.method.imports, "--", "--code", code, *plugin])
+
+
+# Read once, not once a job.
+METHODS = {label: method_options(spec) for label, spec in STUDY.methods.items()}
 
 
 wildcard_constraints:
@@ -140,8 +145,23 @@ def cell_spec(wildcards):
             "variants": [
                 {"variant": name, "params": params} for name, params in spec.variants
             ],
+            "made_of": made_of(wildcards),
         }
     )
+
+
+def made_of(wildcards):
+    """What the features depend on, as a part of the cells' parameter too.
+
+    When a job fails Snakemake removes its old output, and makes it anew only where something asks for it. What was
+    computed from the old features asks by this.
+    """
+    return {
+        "images": dataset_options(wildcards.dataset),
+        "templates": STUDY.datasets[wildcards.dataset]["templates"],
+        "backbone": STUDY.backbones[wildcards.backbone],
+        "views": views_option(wildcards),
+    }
 
 
 def replicas(wildcards):
@@ -187,30 +207,6 @@ def support_files(wildcards):
     with_shots = pattern.replace("{shots}", wildcards.shots)
     return sorted(
         {with_shots.replace("{seed}", str(seed)) for seed in range(STUDY.seeds)}
-    )
-
-
-def plugin_option(wildcards):
-    """The plugin's file, where the method comes from one."""
-    entry = STUDY.methods[wildcards.method].entry
-    return (
-        f"--plugin {shlex.quote(entry.where)}" if entry.where in STUDY.plugins else ""
-    )
-
-
-def made_of(wildcards):
-    """What the features depend on, as a parameter of the cells too.
-
-    When a job fails Snakemake removes its old output, and makes it anew only where something asks for it. What was
-    computed from the old features asks by this.
-    """
-    return to_json(
-        {
-            "images": dataset_options(wildcards.dataset),
-            "templates": STUDY.datasets[wildcards.dataset]["templates"],
-            "backbone": STUDY.backbones[wildcards.backbone],
-            "views": views_option(wildcards),
-        }
     )
 
 

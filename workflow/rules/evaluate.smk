@@ -7,11 +7,11 @@ rule evaluate:
         predictions=f"{RESULTS}/predictions/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.npz",
     log:
         f"{RESULTS}/logs/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.log",
+    priority: cell_priority
     conda:
         ENVIRONMENT
     # One thread a cell: cells are many, and the same number of threads gives the same digits whatever --cores is.
     threads: 1
-    priority: cell_priority
     resources:
         gpu=lambda wildcards: int(STUDY.methods[wildcards.method].method.gpu),
         mem_mb=lambda wildcards, input, attempt: estimates.cell_memory(
@@ -28,17 +28,14 @@ rule evaluate:
         cell_minutes=str(STUDY.cell_minutes),
     params:
         spec=cell_spec,
-        made_of=made_of,
-        code=lambda wildcards: CODE[wildcards.method],
-        plugin=plugin_option,
-        imports=lambda wildcards: STUDY.methods[wildcards.method].method.imports,
+        method=lambda wildcards: METHODS[wildcards.method],
     message:
         "{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}"
     # The last line is kept in the shell: on a full disk, or a read-only one, the log can't say why the cell failed.
     shell:
-        "last=$(python -m workflow.scripts.warm evaluate {params.imports} -- --spec {params.spec:q}"
-        " --features {input.features:q} --made-of {params.made_of:q} --metrics {output.metrics:q}"
-        " --predictions {output.predictions:q} --code {params.code} {params.plugin} --threads {threads}"
+        "last=$(python -m workflow.scripts.warm evaluate {params.method} --spec {params.spec:q}"
+        " --features {input.features:q} --metrics {output.metrics:q}"
+        " --predictions {output.predictions:q} --threads {threads}"
         " --jobs-per-gpu {resources.jobs_per_gpu} --minutes {resources.cell_minutes}"
         " 2>&1 | tee {log:q} | tail -n 1) || {{ printf '%s\\n' \"$last\" >&2; exit 1; }}"
 

@@ -3,10 +3,10 @@ rule dataset:
         f"{DATA}/{{dataset}}/index.json",
     log:
         f"{DATA}/{{dataset}}/index.log",
+    priority: estimates.FIRST
     conda:
         ENVIRONMENT
     threads: 2
-    priority: estimates.FIRST
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
@@ -28,10 +28,10 @@ rule features:
         f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
     log:
         f"{FEATURES}/{{backbone}}/{{dataset}}.log",
+    priority: estimates.FIRST
     conda:
         ENVIRONMENT
     threads: 2
-    priority: estimates.FIRST
     resources:
         gpu=lambda wildcards: int(shards(wildcards) == 1),
         mem_mb=extraction_memory,
@@ -62,10 +62,10 @@ rule shard:
         temp(SHARD),
     log:
         f"{FEATURES}/{{backbone}}/{{dataset}}.{{shard}}-of-{{shards}}.log",
+    priority: estimates.FIRST
     conda:
         ENVIRONMENT
     threads: 2
-    priority: estimates.FIRST
     resources:
         gpu=1,
         mem_mb=extraction_memory,
@@ -95,9 +95,9 @@ rule gather:
         temp(GATHERED),
     log:
         f"{FEATURES}/{{backbone}}/{{dataset}}.all-{{shards}}.log",
+    priority: estimates.FIRST
     conda:
         ENVIRONMENT
-    priority: estimates.FIRST
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,

@@ -71,7 +71,7 @@ def _compute(
     clock = {"start": clocks.alive() - waited}
     began = time.perf_counter()
     read = features.read(arguments.features, cell.splits())
-    origin.check(read.metadata, json.loads(arguments.made_of), arguments.features)
+    origin.check(read.metadata, cell.made_of, arguments.features)
     bench = cells.Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
@@ -111,7 +111,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="the cell as JSON")
     parser.add_argument("--features", required=True, help="features file to read")
-    parser.add_argument("--made-of", default="{}", help="backbone and templates of the features as JSON")
     parser.add_argument("--metrics", required=True, help="JSON to write")
     parser.add_argument("--predictions", required=True, help="npz to write")
     parser.add_argument("--code", default="", help="hash of the code behind the cell, for its provenance")
