@@ -55,7 +55,7 @@ def main() -> None:
             f"no {', '.join(missing)} on the PATH: tests/slurm/install.sh installs SLURM on Debian, as root"
         )
     study = yaml.safe_load(arguments.study.read_text()) if arguments.study else TRIVIAL
-    for backbone in study["backbones"].values():
+    for backbone in study.get("backbones", {}).values():
         for key in ("model", "weights"):
             if str(backbone.get(key, "")).startswith("workflow/"):
                 backbone[key] = str(ROOT / backbone[key])
@@ -63,7 +63,7 @@ def main() -> None:
         here = Path(folder) / "here"
         costs = {"here": _cost(here, study, os.environ, "--cores", "2")}
         for size in arguments.groups:
-            profile = ["--workflow-profile", str(PROFILE), "--group-components", f"cells={size}"]
+            profile = ["--workflow-profile", str(PROFILE), "--group-components", f"cells={size}", "supports=10"]
             there = Path(folder) / str(size)
             costs[f"SLURM, groups of {size}"] = _cost(there, study, cluster.environment, *profile)
             _compare(here, there)

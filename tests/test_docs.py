@@ -31,6 +31,17 @@ def written(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_gradient_that_the_page_writes_out_is_that_of_its_plugin(written: Path) -> None:
+    (by_hand,) = re.findall(r"```python\n(    def vjp.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    plugin = (written / "residual_probe.py").read_text(encoding="utf-8")
+    plugin = plugin.replace("from methods import ", "from methods import Pullback, named, ")
+    path = written / "by_hand.py"
+    path.write_text(plugin.replace("\n\n\n@hookimpl", f"\n\n{by_hand}\n\n@hookimpl"), encoding="utf-8")
+    method = load([str(path)]).methods["residual_probe"].method
+    assert "vjp" in vars(method)
+    check(method)
+
+
 def test_the_plugins_of_both_pages_keep_the_contract(written: Path) -> None:
     files = sorted(str(path) for path in written.glob("*.py"))
     registry = load(files)

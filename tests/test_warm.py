@@ -87,10 +87,12 @@ class Caller:
         self._environment = {k: v for k, v in os.environ.items() if k != "WARM"}
         self._environment |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "STUDY_PID": str(owner)}
 
-    def start(self, method: str, name: str = "out", *more: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, method: str, name: str = "out", *more: str, imports: str = "workflow.lib.engine", **environment: str
+    ) -> subprocess.Popen[str]:
         params = TRAINED if method == "linear_probe" else {}
         spec = SPEC | {"label": method, "method": method, "variants": [{"variant": "-", "params": params}]}
-        command = [sys.executable, "-m", "workflow.scripts.warm", "evaluate", "workflow.lib.engine", "--"]
+        command = [sys.executable, "-m", "workflow.scripts.warm", "evaluate", *imports.split(), "--"]
         command += ["--spec", json.dumps(spec), "--features", "made.safetensors", "--threads", "1"]
         command += ["--metrics", f"{name}.json", "--predictions", f"{name}.npz", *more]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -180,6 +182,39 @@ def test_a_cell_that_the_system_kills_is_one_line(caller: Caller, temporary: Pat
     said = process.stderr.read()
     assert said.startswith("error: evaluate was killed, which is what the system does when memory runs out: run fewer ")
     assert (process.wait(60), len(said.splitlines())) == (128 + signal.SIGKILL, 1)
+
+
+def test_an_import_that_fails_is_the_script_s_own_and_harms_no_other(caller: Caller, temporary: Path) -> None:
+    process = caller.start("endless", "out", "--plugin", "endless.py")
+    assert first_line(process) == "begun\n"
+    (server,) = [one for one in servers(temporary) if one.children()]
+    assert caller.run("zero_shot", "other", imports="workflow.lib.no_such_module sklearn.linear_modl")[0] == 0
+    assert server.is_running()
+    assert process.poll() is None
+    process.kill()
+
+
+def test_a_script_that_nobody_listens_to_ends_as_itself(caller: Caller, temporary: Path) -> None:
+    """Its last words find no reader: that may not take it back into the server's code."""
+    process = caller.start("endless", "out", "--plugin", "endless.py", PYTHONUNBUFFERED="")
+    assert first_line(process) == "begun\n"
+    (server,) = [one for one in servers(temporary) if one.children()]
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    for script in server.children():
+        script.send_signal(signal.SIGINT)
+    process.wait(60)
+    wait_for(lambda: not server.children())
+    assert caller.run("zero_shot")[0] == 0
+    assert servers(temporary) == [server]
+
+
+def test_where_the_folder_is_a_file_the_script_is_started(caller: Caller, temporary: Path) -> None:
+    (temporary / f"warm-{os.getuid()}").write_text("")
+    assert caller.run("zero_shot")[0] == 0
+    assert not servers(temporary)
 
 
 def test_a_server_that_takes_a_call_and_ends_is_none(caller: Caller, temporary: Path) -> None:

@@ -194,7 +194,7 @@ def test_lack_of_memory_is_not_taken_for_that() -> None:
 
     replayed = Replayed(lambda: None, full, print)
     replayed()
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(MemoryError, match="out of memory"):
         replayed()
 
 

@@ -139,14 +139,14 @@ def test_remarks_are_the_reasons_and_the_notes_each_once() -> None:
     found = grid.results()
     place = ("digits", "nano", "adapter", "1")
     found.records[place] = grid.record({"-": [0.5, 0.6]}, place, notes=["stopped early"])
-    assert found.remarks("digits", "nano", ("adapter", "-")) == ["stopped early"]
+    assert found.remarks("digits", "nano", ("adapter", "-")) == ["shots 1: stopped early"]
     assert found.remarks("digits", "nano", ("probe", "scale=none")) == []
 
 
 def test_a_row_that_was_never_computed_says_so() -> None:
     found = grid.results()
     del found.records["digits", "nano", "adapter", "1"]
-    assert found.remarks("digits", "nano", ("adapter", "-")) == ["not computed"]
+    assert found.remarks("digits", "nano", ("adapter", "-")) == ["shots 1: not computed"]
 
 
 def test_mean_ranks_by_hand() -> None:

@@ -160,6 +160,35 @@ def test_an_earlier_job_that_writes_the_same_files_is_cancelled(programs: Path) 
     assert {note.stem for note in notes.iterdir()} == {"8", "42"}
 
 
+def test_half_a_note_that_a_kill_has_left_stops_nothing(programs: Path) -> None:
+    notes = Path(".snakemake/slurm")
+    notes.mkdir(parents=True)
+    (notes / "7.json").write_text('["results/1.j')
+    assert handed_over(script()).stdout == "42\n"
+
+
+def test_old_results_go_even_if_the_first_attempt_can_t_be_handed_over(programs: Path) -> None:
+    """The second keeps what it finds: it would take them for those of the first."""
+    notes = Path(".snakemake/slurm")
+    notes.mkdir(parents=True)
+    (notes / "7.json").write_text('["results/1.json"]')
+    (programs / "scancel").unlink()
+    Path("results").mkdir()
+    Path("results/1.json").touch()
+    path = os.environ["PATH"]
+    os.environ["PATH"] = str(programs)
+    try:
+        assert handed_over(script()).returncode != 0
+    finally:
+        os.environ["PATH"] = path
+    assert not Path("results/1.json").exists()
+
+
+def test_without_a_time_of_its_own_a_job_has_the_partition_s() -> None:
+    job = JOB | {"resources": {"mem_mb": 6000}}
+    assert not [option for option in submit.command(job, 60) if option.startswith("--time")]
+
+
 # --- asking ------------------------------------------------------------------------------------------------------
 
 

@@ -86,7 +86,7 @@ class _Source:
         """Another epoch: a new order of the samples, each replica's from its own generator."""
         order = np.stack([rng.permutation(self._size) for rng in self._rngs]) + self._first
         rows = np.concatenate([order[:, start:stop].ravel() for start, stop in self._bounds])
-        self._rows.copy_(torch.from_numpy(rows), non_blocking=True)
+        self._rows.copy_(torch.from_numpy(rows))
         torch.index_select(self._y, 0, self._rows, out=self._labels)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:

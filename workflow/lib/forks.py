@@ -48,7 +48,8 @@ class Server:
         self._scripts: list[Script] = []
         self._over = False
         self._when(self._listener.fileno(), self._accept)
-        self._when(os.pidfd_open(owner), self._stop)
+        self._owner = os.pidfd_open(owner)
+        self._when(self._owner, self._stop)
 
     def run(self) -> None:
         """Serve until the owner ends; scripts that still run then have a moment to clean up."""
@@ -69,25 +70,29 @@ class Server:
 
     def _stop(self) -> None:
         self._over = True
+        self._events.unregister(self._owner)  # it stays readable
 
     def _accept(self) -> None:
         caller, _ = self._listener.accept()
+        caller.settimeout(PATIENCE)  # nobody keeps the others waiting
+        files: list[int] = []
         try:
             _, files, _, _ = socket.recv_fds(caller, 1, 2)
             request = json.loads(caller.makefile("rb").readline())
-        except (OSError, ValueError):  # it has gone already
+            for name in request["imports"]:
+                if name.split(".")[0] in HARMLESS:
+                    with suppress(Exception):  # the script will meet it, and say so
+                        import_module(name)
+            process = os.fork()
+            if process == 0:
+                _become(request, files, self._listener)
+            script = Script(caller, process, os.pidfd_open(process))
+        except (OSError, ValueError):  # it has gone already; or there can be no further process, and it does without
             caller.close()
             return
-        for name in request["imports"]:
-            if name.split(".")[0] in HARMLESS:
-                import_module(name)
-        process = os.fork()
-        if process == 0:
-            self._listener.close()
-            _become(request, files)
-        for file in files:
-            os.close(file)
-        script = Script(caller, process, os.pidfd_open(process))
+        finally:
+            for file in files:
+                os.close(file)
         self._scripts.append(script)
         self._when(script.ended, lambda: self._ended(script))
         self._when(caller.fileno(), lambda: self._left(script))
@@ -117,10 +122,11 @@ class Server:
             caller.close()
 
 
-def _become(request: dict[str, Any], files: Sequence[int]) -> NoReturn:
+def _become(request: dict[str, Any], files: Sequence[int], listener: socket.socket) -> NoReturn:
     """Be the script, in a process that was forked for it."""
     code = 1
     try:
+        listener.close()
         for file, standard in zip(files, (1, 2), strict=True):
             os.dup2(file, standard)
         # With the server gone nobody would notice that the caller goes.
@@ -136,23 +142,28 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:  # nobody reads it any more
+            code = code or 1
+        finally:  # whatever happens, it never goes on as the server
+            os._exit(code)
 
 
 def main() -> None:
     path, owner = sys.argv[1:]
     with suppress(FileNotFoundError):
         os.unlink(path)  # left by a server that was killed: whoever starts one has made sure that none answers
-    server = Server(path, int(owner))
-    for name in LIGHT:
-        import_module(name)
     try:
+        server = Server(path, int(owner))
+        for name in LIGHT:
+            import_module(name)
         server.run()
     finally:
         for file in (path, f"{path}.lock"):
-            os.unlink(file)
+            with suppress(FileNotFoundError):
+                os.unlink(file)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ class Replayed:
         try:
             return self._record(self._work)
         except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
+            # The end of a recording may fail in its turn, over the error that ended it.
+            if is_out_of_memory(error) or (error.__context__ and is_out_of_memory(error.__context__)):
+                raise MemoryError(one_line(error)) from error
             self._log(f"  not recorded as a CUDA graph, and slower for it: {one_line(error)}")
             return self._work

@@ -117,6 +117,7 @@ def take(slots: int, log: Callable[[str], None]) -> str | None:
             return None
         _held = _wait(found, slots, log)
         os.environ[VISIBLE] = _held.device.name
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # indices as nvidia-smi has them
         log(f"leased GPU {_held.device.name}")
     return _held.device.name
 

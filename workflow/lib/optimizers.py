@@ -89,7 +89,7 @@ class _Group:
 
     def look_ahead(self) -> None:
         """The rates of an epoch's steps, which count as done."""
-        self.ahead.copy_(torch.tensor([self.next_rate() for _ in self.ahead]), non_blocking=True)
+        self.ahead.copy_(torch.tensor([self.next_rate() for _ in self.ahead]))
 
     def step(self, gradients: Sequence[Tensor], lr: float | Tensor) -> None:
         """One step, with a rate that is a number or lies on the device."""

@@ -82,13 +82,15 @@ class Results:
         return [one["accuracy_peek"] - one["accuracy_last"] for one in found if "accuracy_peek" in one]
 
     def remarks(self, dataset: str, backbone: str, row: tuple[str, str]) -> list[str]:
-        """What a reader of the row must know: why it is n/a, and the notes of its fits, with how many."""
-        reasons: dict[str, int] = {}
+        """What a reader of the row must know: why it is n/a, the notes of its fits; with the shots if not at all."""
+        where: dict[str, list[str]] = {}
         for shots in self.plan.shots:
             variant = self._variant(dataset, backbone, row, shots) or {"reason": "not computed", "seeds": []}
-            for note in [variant["reason"], *(note for seed in variant["seeds"] for note in seed["notes"])]:
-                reasons[note] = reasons.get(note, 0) + bool(note)
-        return [note for note, count in reasons.items() if count]
+            notes = [variant["reason"], *(note for seed in variant["seeds"] for note in seed["notes"])]
+            for note in dict.fromkeys(filter(None, notes)):
+                where.setdefault(note, []).append(shots)
+        everywhere = list(self.plan.shots)
+        return [note if at == everywhere else f"shots {', '.join(at)}: {note}" for note, at in where.items()]
 
     def _variant(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Record | None:
         label, name = row

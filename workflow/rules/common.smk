@@ -5,12 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from workflow.lib import estimates, orphans, stale_lock
-from workflow.lib.code import code_hash
-from workflow.lib.datasets import COMMON
+from workflow.lib import orphans, stale_lock
 from workflow.lib.errors import UserError
 from workflow.lib.study import load as load_study
-from snakemake.io import sourcecache_entry
 
 try:
     STUDY = load_study(config, workflow.configfiles)
@@ -37,18 +34,6 @@ shell.prefix(
 )
 
 
-def method_options(spec):
-    """Of a method's cells: what is imported before them, then the hash of the code behind them and the plugin's file."""
-    entry = spec.entry
-    plugin = ["--plugin", entry.where] if entry.where in STUDY.plugins else []
-    code = code_hash(SCRIPTS / "evaluate.py", entry.file)
-    return shlex.join([*spec.method.imports, "--", "--code", code, *plugin])
-
-
-# Read once, not once a job.
-METHODS = {label: method_options(spec) for label, spec in STUDY.methods.items()}
-
-
 wildcard_constraints:
     dataset="[a-z0-9_]+",
     backbone="[a-z0-9_]+",
@@ -61,153 +46,6 @@ wildcard_constraints:
 def to_json(value):
     """Sorted, so that equal values are equal params and nothing runs again."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def dataset_options(dataset):
-    """What the images depend on: templates, supports and views are the concern of the jobs after."""
-    return {
-        key: value
-        for key, value in STUDY.datasets[dataset].items()
-        if key == "source" or key not in COMMON
-    }
-
-
-def shards(wildcards):
-    """In how many jobs the images go through the model. Features made elsewhere take none."""
-    if "features" in STUDY.backbones[wildcards.backbone]:
-        return 1
-    return STUDY.datasets[wildcards.dataset].get("shards", 1)
-
-
-def feature_inputs(wildcards):
-    """What features are made of: images and a model, in one job or gathered from shards; or features made elsewhere."""
-    files = extraction_inputs(wildcards)
-    if shards(wildcards) == 1:
-        return files
-    # Shards are how features are made, not what they are: Snakemake writes down that it was the index, whatever their
-    # number, so that another one makes nothing again.
-    gathered = GATHERED.format(**wildcards, shards=shards(wildcards))
-    return files | {"index": sourcecache_entry(gathered, files["index"])}
-
-
-def features_source(wildcards, input):
-    """The option that says what the features job begins with."""
-    if shards(wildcards) > 1:
-        return f"--gathered {shlex.quote(str(input.index))}"
-    return f"--index {shlex.quote(str(input.index))}" if "index" in input.keys() else ""
-
-
-def shard_files(wildcards):
-    """The parts that are gathered."""
-    count = int(wildcards.shards)
-    return [SHARD.format(**wildcards, shard=1 + i) for i in range(count)]
-
-
-def extraction_inputs(wildcards):
-    """The images' index and the files that the study gives for the backbone, or the features made elsewhere."""
-    backbone = STUDY.backbones[wildcards.backbone]
-    if "features" in backbone:
-        return {"vectors": backbone["features"].replace("{dataset}", wildcards.dataset)}
-    files = {"index": f"{DATA}/{wildcards.dataset}/index.json"}
-    if "weights" in backbone:
-        files["weights"] = backbone["weights"]
-    if backbone["model"].endswith(".json"):
-        files["model"] = backbone["model"]
-    return files
-
-
-def views_option(wildcards):
-    """The augmented views to extract, where a model does it."""
-    dataset = STUDY.datasets[wildcards.dataset]
-    if "views" not in dataset or "features" in STUDY.backbones[wildcards.backbone]:
-        return ""
-    return f"--views {dataset['views']}" + ("" if dataset["flip"] else " --no-flip")
-
-
-def cell_spec(wildcards):
-    """The part of the study that this cell depends on, and nothing else: what changes elsewhere reruns nothing."""
-    spec = STUDY.methods[wildcards.method]
-    dataset = STUDY.datasets[wildcards.dataset]
-    return to_json(
-        {
-            "study": STUDY.name,
-            "dataset": wildcards.dataset,
-            "backbone": wildcards.backbone,
-            "label": wildcards.method,
-            "method": spec.entry.method.name,
-            "shots": wildcards.shots,
-            "seeds": STUDY.seeds if spec.learns else 1,
-            "report": STUDY.report,
-            "select": STUDY.select,
-            "also": STUDY.also,
-            "supports": dataset.get("supports", ""),
-            "allow_fewer": dataset.get("allow_fewer", False),
-            "variants": [
-                {"variant": name, "params": params} for name, params in spec.variants
-            ],
-            "made_of": made_of(wildcards),
-        }
-    )
-
-
-def made_of(wildcards):
-    """What the features depend on, as a part of the cells' parameter too.
-
-    When a job fails Snakemake removes its old output, and makes it anew only where something asks for it. What was
-    computed from the old features asks by this.
-    """
-    return {
-        "images": dataset_options(wildcards.dataset),
-        "templates": STUDY.datasets[wildcards.dataset]["templates"],
-        "backbone": STUDY.backbones[wildcards.backbone],
-        "views": views_option(wildcards),
-    }
-
-
-def replicas(wildcards):
-    """How many trainings the cell is: what its time is estimated from."""
-    spec = STUDY.methods[wildcards.method]
-    return len(spec.variants) * (STUDY.seeds if spec.learns else 1)
-
-
-def cell_priority(wildcards):
-    """The longest cells first, by what is known before anything has been made."""
-    trains = STUDY.methods[wildcards.method].method.gpu
-    return estimates.cell_priority(wildcards.shots, replicas(wildcards), trains)
-
-
-def images_to_encode(wildcards, input):
-    """About how many go through the model in one job, each view of a train image for itself."""
-    count = shards(wildcards)
-    if "index" not in input.keys() or (count > 1 and "shard" not in wildcards.keys()):
-        return 0
-    views = STUDY.datasets[wildcards.dataset].get("views", 0)
-    return estimates.images_in(input.index) * (1 + views) // count
-
-
-def extraction_memory(wildcards, input, attempt):
-    """In MB, for the resources of a job that extracts or imports features."""
-    if "vectors" in input.keys():
-        return estimates.import_memory(estimates.megabytes([input.vectors]), attempt)
-    weights = estimates.megabytes([input.weights] if "weights" in input.keys() else [])
-    images = images_to_encode(wildcards, input)
-    return estimates.extraction_memory(images, weights, attempt)
-
-
-def extraction_minutes(wildcards, input, attempt):
-    """For the resources of a job that extracts or imports features."""
-    return estimates.extraction_minutes(images_to_encode(wildcards, input), attempt)
-
-
-def support_files(wildcards):
-    """The files of supports that the cell reads, where the data set names some."""
-    pattern = STUDY.datasets[wildcards.dataset].get("supports", "")
-    if not pattern or wildcards.shots in ("0", "all"):
-        return []
-    with_shots = pattern.replace("{shots}", wildcards.shots)
-    return sorted(
-        {with_shots.replace("{seed}", str(seed)) for seed in range(STUDY.seeds)}
-    )
 
 
 def all_metrics(wildcards):

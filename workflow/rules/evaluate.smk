@@ -49,6 +49,9 @@ rule supports:
         f"{RESULTS}/logs/{{dataset}}/supports.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         shots=",".join(STUDY.shots),
         seeds=STUDY.seeds,

@@ -30,7 +30,10 @@ LONGEST = 100  # bytes that a socket's path may have, nearly
 def main() -> None:
     middle = sys.argv.index("--")
     script, imports, arguments = sys.argv[1], sys.argv[2:middle], sys.argv[middle + 1 :]
-    server = _connect() if _single(arguments) else None
+    try:
+        server = _connect() if _single(arguments) else None
+    except OSError:  # no room, no locks, or a file in the folder's place
+        server = None
     if server is None or not _begun(server, script, imports, arguments):
         os.execv(sys.executable, [sys.executable, "-m", f"workflow.scripts.{script}", *arguments])
     answer = server.recv(4)
@@ -70,9 +73,10 @@ def _connect() -> socket.socket | None:
     if not owner or os.environ.get("WARM") == "0" or not hasattr(os, "pidfd_open"):
         return None
     folder = os.path.join(tempfile.gettempdir(), f"warm-{os.getuid()}")
-    # Of one run, one interpreter, one checkout.
-    key = hashlib.sha256(json.dumps([owner, sys.executable, os.environ.get("PYTHONPATH")]).encode()).hexdigest()[:16]
-    path = os.path.join(folder, key)
+    # Of one run on one machine, or in one container of it, one interpreter, one checkout.
+    where = [os.uname().nodename, os.readlink("/proc/self/ns/pid"), owner]
+    key = json.dumps([*where, sys.executable, os.environ.get("PYTHONPATH")])
+    path = os.path.join(folder, hashlib.sha256(key.encode()).hexdigest()[:16])
     if len(os.fsencode(path)) > LONGEST or not _private(folder):
         return None
     with open(f"{path}.lock", "w") as lock:

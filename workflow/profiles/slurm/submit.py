@@ -31,9 +31,11 @@ def main(script: Path) -> int:
     if job["output"] is None:
         sys.exit("error: more than 100 files in one group; lower group-components in the profile")
     LOGS.mkdir(parents=True, exist_ok=True)
-    cancel_earlier(job["output"])
-    if attempt(text) == 1:
-        remove_old(job["output"])
+    try:
+        cancel_earlier(job["output"])
+    finally:  # the second attempt keeps what it finds, so it may find nothing old
+        if attempt(text) == 1:
+            remove_old(job["output"])
     script.write_text(edited(text, job["resources"].get("gpu", 0)))
     limit = partition_limit(job["resources"].get("slurm_partition", ""))
     done = subprocess.run([*command(job, limit), str(script)], stdout=subprocess.PIPE, text=True, check=False)
@@ -72,12 +74,13 @@ def edited(script: str, gpus: int) -> str:
 def command(job: dict[str, Any], limit: int | None) -> list[str]:
     """The call of sbatch for a job in a partition that allows `limit` minutes, None for any number."""
     wanted = job["resources"]
-    minutes = min(wanted["runtime"], limit or wanted["runtime"])  # more would wait in the queue for ever
     options = [f"{option}={wanted[name]}" for name, option in OPTIONS.items() if wanted.get(name)]
+    if minutes := wanted.get("runtime"):
+        options.append(f"--time={min(minutes, limit or minutes)}")  # more than the limit would wait for ever
     if wanted.get("gpu"):
         options.append("--gres=" + ":".join(["gpu", *filter(None, [wanted.get("gpu_model")]), str(wanted["gpu"])]))
     return [
-        *("sbatch", "--parsable", "--nodes=1", "--ntasks=1", f"--cpus-per-task={job['threads']}", f"--time={minutes}"),
+        *("sbatch", "--parsable", "--nodes=1", "--ntasks=1", f"--cpus-per-task={job['threads']}"),
         # A job whose node went down starts again elsewhere.
         "--requeue",
         f"--job-name={job.get('rule') or job['groupid']}",
@@ -113,7 +116,11 @@ def cancel_earlier(outputs: Iterable[str]) -> None:
     """
     written = set(outputs)
     for note in LOGS.glob("*.json"):
-        if written & set(json.loads(note.read_text())):
+        try:
+            noted = json.loads(note.read_text())
+        except (FileNotFoundError, ValueError):  # the job has just ended well; or a kill has left half a note
+            continue
+        if written & set(noted):
             subprocess.run(["scancel", note.stem], stderr=subprocess.DEVNULL, check=False)
             _wait_for_end(note.stem)
             note.unlink(missing_ok=True)
