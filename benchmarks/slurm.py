@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import psutil
 import yaml
 
+from tests.conftest import without
 from tests.slurm import cluster as clusters
 from workflow.lib.errors import UserError, run
 
@@ -113,15 +114,9 @@ def _metrics(folder: Path) -> Iterator[Path]:
 
 def _compare(here: Path, there: Path) -> None:
     for path in _metrics(here):
-        ours, theirs = (_computed(json.loads((folder / path).read_text())) for folder in (here, there))
+        ours, theirs = (without(json.loads((folder / path).read_text()), MEASURED) for folder in (here, there))
         if ours != theirs:
             raise UserError(f"{path}: SLURM's result is another")
-
-
-def _computed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _computed(part) for key, part in value.items() if key not in MEASURED}
-    return [_computed(part) for part in value] if isinstance(value, list) else value
 
 
 def _arguments() -> argparse.Namespace:

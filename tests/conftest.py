@@ -1,7 +1,8 @@
 """What several tests share: small features whose classes are easy to tell apart, but not without a mistake."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, and before all what mostly waits: with two workers one of them would be left with it."""
     order = ["slurm/test_profile", "faults/test_kill", "test_workflow", "test_shards", "test_gpus"]
     items.sort(key=lambda item: next((i for i, name in enumerate(order) if name in item.nodeid), len(order)))
+
+
+def without(value: Any, keys: Collection[str]) -> Any:
+    """JSON without some keys, wherever they stand: what is left is to be equal."""
+    if isinstance(value, dict):
+        return {key: without(inner, keys) for key, inner in value.items() if key not in keys}
+    return [without(inner, keys) for inner in value] if isinstance(value, list) else value
 
 
 SIZES = {"train": 12, "val": 6, "test": 9}  # images per class

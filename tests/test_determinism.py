@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.conftest import without
+
 ROOT = Path(__file__).parents[1]
 STUDY = """
 study: twice
@@ -62,9 +64,7 @@ def run(folder: Path, cores: int) -> dict[str, Any]:
 
 
 def without_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
-    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+    return without(value, TIMES)
 
 
 def test_twice_and_on_one_core_or_two(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.conftest import make_features
+from tests.conftest import make_features, without
 from tests.lib import tiny
 from tests.test_views import photographs
 from tests.test_workflow import PLUGIN, save_vectors
@@ -189,16 +189,10 @@ def _files(root: Path) -> list[Path]:
 
 def _content(path: Path) -> Any:
     if path.suffix == ".json":
-        return _without_times(json.loads(path.read_text()))
+        return without(json.loads(path.read_text()), TIMES)
     if path.name == "results.csv":
         return [line for line in csv.DictReader(io.StringIO(path.read_text())) if line["metric"] not in TIMES]
     return path.read_bytes()
-
-
-def _without_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_times(part) for key, part in value.items() if key not in TIMES}
-    return [_without_times(part) for part in value] if isinstance(value, list) else value
 
 
 def strays(folder: Path) -> list[Path]:

@@ -69,6 +69,11 @@ def views_option(wildcards):
     return f"--views {dataset['views']}" + ("" if dataset["flip"] else " --no-flip")
 
 
+def seeds(spec):
+    """How often each variant of a method is fitted: what learns nothing is the same with every seed."""
+    return STUDY.seeds if spec.learns else 1
+
+
 def cell_spec(wildcards):
     """The part of the study that this cell depends on, and nothing else: what changes elsewhere reruns nothing."""
     spec = STUDY.methods[wildcards.method]
@@ -81,7 +86,7 @@ def cell_spec(wildcards):
             "label": wildcards.method,
             "method": spec.entry.method.name,
             "shots": wildcards.shots,
-            "seeds": STUDY.seeds if spec.learns else 1,
+            "seeds": seeds(spec),
             "report": STUDY.report,
             "select": STUDY.select,
             "also": STUDY.also,
@@ -112,7 +117,7 @@ def made_of(wildcards):
 def replicas(wildcards):
     """How many trainings the cell is: what its time is estimated from."""
     spec = STUDY.methods[wildcards.method]
-    return len(spec.variants) * (STUDY.seeds if spec.learns else 1)
+    return len(spec.variants) * seeds(spec)
 
 
 def cell_priority(wildcards):
