@@ -8,7 +8,7 @@ from methods.gridded import GridMethod
 from methods.hookspecs import hookimpl
 from methods.params import Param
 from methods.recipe import Recipe, training
-from methods.trained import Pullback, TrainedMethod, named
+from methods.trained import Pullback, TrainedMethod, named, shared_product
 
 __all__ = [
     "Array",
@@ -26,6 +26,7 @@ __all__ = [
     "TrainedMethod",
     "hookimpl",
     "named",
+    "shared_product",
     "training",
     "unit",
 ]

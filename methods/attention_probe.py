@@ -3,7 +3,20 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Params, Pullback, Replica, Task, TrainedMethod, hookimpl, named, training
+from methods import (
+    Array,
+    Method,
+    Param,
+    Params,
+    Pullback,
+    Replica,
+    Task,
+    TrainedMethod,
+    hookimpl,
+    named,
+    shared_product,
+    training,
+)
 
 
 class AttentionProbe(TrainedMethod):
@@ -77,10 +90,10 @@ class AttentionProbe(TrainedMethod):
         if head.image_norm.weights:
             factor, shift = head.image_norm.affine()
             both, offset = both * factor.mT, offset + shift @ both
-        values = head.ratio * (text @ weight)
+        values, first = head.ratio * (text @ weight), shared_product(both, offset)
 
         def classify(x: Array) -> Array:
-            scores, direct = torch.baddbmm(offset, x.expand(len(both), *x.shape), both).chunk(2, -1)
+            scores, direct = first(x).chunk(2, -1)
             return torch.baddbmm(direct, scores.softmax(-1), values)
 
         return classify

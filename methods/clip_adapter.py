@@ -3,7 +3,20 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Params, Pullback, Replica, Task, TrainedMethod, hookimpl, named, training
+from methods import (
+    Array,
+    Method,
+    Param,
+    Params,
+    Pullback,
+    Replica,
+    Task,
+    TrainedMethod,
+    hookimpl,
+    named,
+    shared_product,
+    training,
+)
 
 PAPER = {"ratio": 0.2, "lr": 1e-5, "epochs": 200}  # section 4.1 of the paper; its schedule is CoOp's
 TINY = 1e-12  # a zero vector's logits are zero
@@ -82,10 +95,10 @@ class ClipAdapter(TrainedMethod):
             down, offset = down * factor.mT, shift @ down
             factor, shift = (1 - head.ratio) * factor, (1 - head.ratio) * shift
         up = head.ratio * up  # the ratio is not negative: relu lets it through
+        first = shared_product(down, offset)
 
         def classify(x: Array) -> Array:
-            narrow = torch.baddbmm(offset, x.expand(len(down), *x.shape), down).relu_()
-            mixed = torch.bmm(narrow, up).relu_().addcmul_(x, factor).add_(shift)
+            mixed = torch.bmm(first(x).relu_(), up).relu_().addcmul_(x, factor).add_(shift)
             return (mixed @ head.text.mT).div_(_length(mixed))
 
         return classify

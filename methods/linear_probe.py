@@ -1,9 +1,21 @@
 """A linear layer on the image embedding, with or without a BatchNorm before it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Pullback, Replica, Task, TrainedMethod, hookimpl, named, training
+from methods import (
+    Array,
+    Method,
+    Param,
+    Pullback,
+    Replica,
+    Task,
+    TrainedMethod,
+    hookimpl,
+    named,
+    shared_product,
+    training,
+)
 
 
 class LinearProbe(TrainedMethod):
@@ -27,6 +39,9 @@ class LinearProbe(TrainedMethod):
     def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
         logits, pull = head.classifier.vjp(x)
         return logits, lambda gradient: named("classifier", pull(gradient, inputs=False)[1])
+
+    def folded(self, head: Any) -> Callable[[Array], Array]:
+        return shared_product(*head.classifier.affine())
 
 
 @hookimpl

@@ -78,3 +78,15 @@ class TrainedMethod(Method):
 def named(part: str, gradients: Mapping[str, Array]) -> dict[str, Array]:
     """The gradients that a layer's `vjp` gives, under the names that the weights have in the whole head."""
     return {f"{part}.{name}": gradient for name, gradient in gradients.items()}
+
+
+def shared_product(weight: Array, bias: Array) -> Callable[[Array], Array]:
+    """What maps rows `x (M, D)`, the same for R replicas, to `x weight + bias (R, M, K)`, as one product.
+
+    `weight` is `(R, D, K)` and `bias` `(R, 1, K)`.
+    """
+    import torch
+
+    replicas, dim, width = weight.shape
+    side_by_side, offset = weight.transpose(0, 1).reshape(dim, replicas * width), bias.reshape(-1)
+    return lambda x: torch.addmm(offset, x, side_by_side).view(len(x), replicas, width).transpose(0, 1)

@@ -19,7 +19,7 @@ from methods.clip_adapter import ClipAdapter
 from methods.linear_probe import LinearProbe
 from tests.lib import heads_by_hand as by_hand
 from tests.lib.heads_by_hand import D, K, initial, learned, make_task, train_by_hand
-from workflow.lib import engine
+from workflow.lib import engine, kernels
 from workflow.lib.batches import bounds
 
 TRAINING = {"lr": 1e-3, "weight_decay": 0.01, "epochs": 3, "batch_size": 12}
@@ -146,7 +146,7 @@ def trained(method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> e
     """The replicas after the three epochs of their recipe."""
     run = engine.Run(method, task, replicas)
     for _ in range(3 * run.per_epoch):
-        run.step()
+        run.advance(1)
     return run
 
 
@@ -158,8 +158,13 @@ def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tol
         assert error <= tolerance, f"{name} differs by {error:.1e}"
 
 
+@pytest.mark.parametrize("compiled", [True, False], ids=["kernels", "operations"])
 @pytest.mark.parametrize("size", [48, 49, 43], ids=["remainder 0", "remainder 1", "remainder 7"])
-def test_a_plain_loop_gives_the_same_parameters(head: Any, size: int) -> None:
+def test_a_plain_loop_gives_the_same_parameters(
+    head: Any, size: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the kernels for CPUs, and with the operations that serve every other device."""
+    monkeypatch.setattr(kernels, "enabled", compiled)
     method, plain, params, adamw = head
     task, replicas = make_task(size), [Replica("v", params, seed) for seed in range(2)]
     run = trained(method, task, replicas)
@@ -288,7 +293,7 @@ def test_steps_in_place_of_epochs() -> None:
     assert [point for point, _ in candidates] == [{"step": 4}, {"step": 8}, {"step": 10}]
     run = engine.Run(method, task, [replica])
     for _ in range(10):
-        run.step()
+        run.advance(1)
     assert torch.equal(candidates[-1][1], run.logits(task.supports[0].x))
 
 

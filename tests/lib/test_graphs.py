@@ -14,7 +14,7 @@ from methods.base import Array, Method, Replica, Support, Task
 from methods.linear_probe import LinearProbe
 from methods.registry import load
 from methods.trained import TrainedMethod
-from workflow.lib import engine, graphs
+from workflow.lib import engine, graphs, kernels
 from workflow.lib.graphs import Replayed, Work
 
 CLASSES, DIM, SIZE, SEEDS = 5, 8, 23, 2
@@ -126,6 +126,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return record(work)
 
     monkeypatch.setattr(graphs, "recorder", lambda device: counting)
+    monkeypatch.setattr(kernels, "enabled", False)  # as there
     return times
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workflow.lib.batch_norm import BatchNorm, batch_mean, scale, standardise
+from workflow.lib.batch_norm import BatchNorm, batch_mean, batch_sum
 from workflow.lib.layers import Layer, stack
 
 R, B, D, K = 3, 9, 6, 4
@@ -133,11 +133,12 @@ def test_a_batch_shared_by_all_replicas() -> None:
 @pytest.mark.parametrize("replicas", [R, 1], ids=["own batches", "a shared batch"])
 def test_gradients_of_the_normalisation_against_differences(replicas: int) -> None:
     x = torch.randn(replicas, B, D, requires_grad=True)
+    layer = BatchNorm([nn.BatchNorm1d(D) for _ in range(R)])
     weight, bias = (torch.randn(R, 1, D, requires_grad=True) for _ in range(2))
 
     def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        centred, inverse, _, _ = standardise(x.detach(), 1e-5)
-        return scale(x, centred, inverse, weight, bias)
+        layer.weight, layer.bias = weight, bias
+        return layer(x)
 
     assert torch.autograd.gradcheck(run, (x, weight, bias))
 
@@ -145,6 +146,9 @@ def test_gradients_of_the_normalisation_against_differences(replicas: int) -> No
 def test_batch_mean() -> None:
     x = torch.randn(R, B, D)
     torch.testing.assert_close(batch_mean(x), x.mean(1, keepdim=True))
+    out = torch.empty(R, 1, D)
+    batch_sum(x, out)
+    torch.testing.assert_close(out, x.sum(1, keepdim=True))
 
 
 def test_frozen_weights_stay_out_of_training() -> None:

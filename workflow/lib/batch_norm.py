@@ -1,18 +1,22 @@
 """BatchNorm of R replicas side by side, with its gradients written out.
 
-PyTorch's kernel takes `(B, C)` alone: used on `(B, R D)` it is bound by the transposes around it. Here the sums over
-the batch are products with a row of ones, which run as fast as memory gives the numbers.
+PyTorch's kernel takes `(B, C)` alone: used on `(B, R D)` it is bound by the transposes around it. On a CPU a compiled
+kernel does it all; elsewhere the sums over the batch are products with a row of ones, which run as fast as memory
+gives the numbers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from workflow.lib import kernels
 from workflow.lib.stacking import Pullback, stacked
+
+T = TypeVar("T")
 
 
 class BatchNorm:
@@ -30,22 +34,13 @@ class BatchNorm:
         self.momentum, self.eps = first.momentum, first.eps
         self.training = True
         self._constant: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        self._rooms = Rooms(lambda batch: Room(self, batch))
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.training:
             factor, shift = self.affine()
             return torch.addcmul(shift, x, factor)
-        x = x if x.dim() == 3 else x[None]
-        centred, inverse = self._standardise(x.detach())
-        if x.requires_grad:
-            return scale(x, centred, inverse, self.weight, self.bias)
-        return torch.addcmul(self.bias, centred, self.weight * inverse)
-
-    def _standardise(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch without its mean, and 1 / σ; the running statistics move towards its own."""
-        centred, inverse, mean, var = standardise(x, self.eps)
-        self.track(mean, var, x.shape[1])
-        return centred, inverse
+        return _Function.apply(x.expand(len(self.weight), *x.shape[-2:]), self.weight, self.bias, self)
 
     def standardised(self, constant: Tensor) -> Tensor:
         """`x̂ (K, D)` of what is the batch of every replica at every step: computed once for the whole training.
@@ -62,15 +57,16 @@ class BatchNorm:
         return result
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
-        """The output for a training batch `x (R, B, D)`, and how gradients come back from it."""
-        centred, inverse = self._standardise(x)
-        factor = self.weight * inverse
+        """The output for a training batch `x (R, B, D)`, and how gradients come back from it. To be pulled once."""
+        room = self._rooms.take(x.shape[1])
+        room.forward(x)
 
         def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-            for_x, slope, mean = scale_back(gradient, centred, inverse, factor if inputs else None)
-            return for_x, {"weight": slope.mul_(x.shape[1]), "bias": mean.mul_(x.shape[1])}
+            for_x = torch.empty_like(room.normed) if inputs else None
+            self._rooms.give(x.shape[1], room)
+            return for_x, room.back(gradient, for_x)
 
-        return torch.addcmul(self.bias, centred, factor), pull
+        return room.normed, pull
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Outside training the layer is `factor x + shift`, both `(R, 1, D)`."""
@@ -102,50 +98,94 @@ def standardise(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def batch_mean(x: Tensor) -> Tensor:
     """Means `(R, 1, D)` over the batch of `x (R, B, D)`."""
-    return torch.bmm(_shares(len(x), x.shape[1], x.dtype, x.device), x)
+    return torch.bmm(_row(1 / x.shape[1], len(x), x.shape[1], x.dtype, x.device), x)
+
+
+def batch_sum(x: Tensor, out: Tensor) -> None:
+    """Sums `(R, 1, D)` over the batch of `x (R, B, D)`."""
+    torch.bmm(_row(1.0, len(x), x.shape[1], x.dtype, x.device), x, out=out)
 
 
 @cache
-def _shares(replicas: int, batch: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """1 / B, as `(R, 1, B)`."""
-    return torch.full((replicas, 1, batch), 1 / batch, dtype=dtype, device=device)
+def _row(value: float, replicas: int, batch: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A number B times, as `(R, 1, B)`."""
+    return torch.full((replicas, 1, batch), value, dtype=dtype, device=device)
 
 
-def scale_back(
-    gradient: Tensor, centred: Tensor, inverse: Tensor, factor: Tensor | None
-) -> tuple[Tensor | None, Tensor, Tensor]:
-    """From the gradient g of `γ x̂ + β`: that of x (with `factor = γ / σ`, else None), and means of `g x̂` and of g."""
-    mean = batch_mean(gradient)
-    slope = batch_mean(gradient * centred) * inverse
-    if factor is None:
-        return None, slope, mean
-    # γ / σ (g − mean(g) − x̂ mean(g x̂))
-    for_x = torch.addcmul(gradient - mean, centred, slope * inverse, value=-1).mul_(factor)
-    return for_x, slope, mean
+class Rooms(Generic[T]):
+    """Memory for batches on their way through a layer and back. Kept from step to step: fresh memory is cold."""
+
+    def __init__(self, make: Callable[[int], T]) -> None:
+        self._make = make
+        self._spare: dict[int, list[T]] = {}
+
+    def take(self, batch: int) -> T:
+        """Room for a batch of this size that no other call is using."""
+        spare = self._spare.get(batch)
+        return spare.pop() if spare else self._make(batch)
+
+    def give(self, batch: int, room: T) -> None:
+        """Whoever has taken a room is done with it."""
+        self._spare.setdefault(batch, []).append(room)
 
 
-class _Scale(Function):
+class Room:
+    """What a BatchNorm makes of a batch, and of the gradient that comes back."""
+
+    def __init__(self, layer: BatchNorm, batch: int) -> None:
+        self._layer, self._batch = layer, batch
+        replicas, _, dim = layer.weight.shape
+        self.normed, self.standard = (layer.mean.new_empty(replicas, batch, dim) for _ in range(2))  # γ x̂ + β, and x̂
+        self.inverse, self.slope, self.total = (torch.empty_like(layer.mean) for _ in range(3))  # 1 / σ, Σ g x̂, Σ g
+        self.compiled = kernels.fit(layer.mean)
+        self.gradients = {"weight": self.slope, "bias": self.total}  # once `back` has been called
+        if self.compiled:
+            self.constants = kernels.arrays(layer.weight.detach(), layer.bias.detach())
+            self.sums = kernels.arrays(self.slope, self.total)
+            self._running = *kernels.arrays(layer.mean, layer.var), layer.momentum, layer.eps
+            self._results = kernels.arrays(self.normed, self.standard, self.inverse)
+            self._none = kernels.arrays(layer.mean.new_empty(0, 0, 0))
+            self._array = kernels.Latest()
+
+    def forward(self, x: Tensor) -> None:
+        """Normalise a training batch `x (R, B, D)`; the running statistics move towards its own."""
+        layer = self._layer
+        if self.compiled:
+            kernels.normalise(self._array(x), *self.constants, *self._running, *self._results)
+            return
+        centred, inverse, mean, var = standardise(x, layer.eps)
+        layer.track(mean, var, self._batch)
+        self.inverse.copy_(inverse)
+        torch.mul(centred, inverse, out=self.standard)
+        torch.addcmul(layer.bias.detach(), self.standard, layer.weight.detach(), out=self.normed)
+
+    def back(self, gradient: Tensor, for_x: Tensor | None) -> dict[str, Tensor]:
+        """The weights' gradients from that of the output; that of the input goes into `for_x` where there is one."""
+        if self.compiled:
+            given = kernels.arrays(gradient.contiguous())
+            wanted = self._none if for_x is None else kernels.arrays(for_x)
+            kernels.normalise_back(*given, *self._results[1:], self.constants[0], *self.sums, *wanted)
+        else:
+            batch_sum(gradient, self.total)
+            batch_sum(gradient * self.standard, self.slope)
+            if for_x is not None:
+                # γ / σ (g − mean(g) − x̂ mean(g x̂))
+                own = torch.addcmul(self.total, self.standard, self.slope).mul_(-1 / self._batch).add_(gradient)
+                torch.mul(own, self._layer.weight.detach() * self.inverse, out=for_x)
+        return self.gradients
+
+
+class _Function(Function):
+    """For autograd, whose graph may go on before and behind the layer."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, centred: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        factor = weight * inverse
-        ctx.save_for_backward(centred, inverse, factor)
-        return torch.addcmul(bias, centred, factor)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: BatchNorm) -> Tensor:
+        ctx.room = Room(layer, x.shape[1])
+        ctx.room.forward(x)
+        return ctx.room.normed
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor]:
-        centred, inverse, factor = ctx.saved_tensors
-        gradient, batch = gradients[0], gradients[0].shape[1]
-        for_x, slope, mean = scale_back(gradient, centred, inverse, factor)
-        assert for_x is not None  # a factor was given
-        if len(centred) < len(gradient):
-            for_x = for_x.sum(0, keepdim=True)
-        return for_x, None, None, slope * batch, mean * batch
-
-
-def scale(x: Tensor, centred: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`weight x̂ + bias` with `x̂ = centred · inverse`, as `standardise` gives them, and with a gradient for x as well.
-
-    x is `(R, B, D)`, or `(1, B, D)` shared by all replicas; `weight` and `bias` are `(R, 1, D)`.
-    """
-    result: Tensor = _Scale.apply(x, centred, inverse, weight, bias)
-    return result
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        for_x = torch.empty_like(gradients[0]) if ctx.needs_input_grad[0] else None
+        found = ctx.room.back(gradients[0], for_x)
+        return for_x, found["weight"], found["bias"], None

@@ -77,6 +77,9 @@ class _Source:
         self._labels = torch.empty_like(self._rows)
         sizes = [(stop - start) * len(supports) for start, stop in self._bounds]
         shape = len(supports), -1
+        widths = {stop - start for start, stop in self._bounds}
+        room = [self._x.new_empty(len(supports), width, self._x.shape[1]) for width in widths]
+        self._room = {x.shape[1]: (x, x.flatten(0, 1)) for x in room}
         self._parts = [
             (rows, labels.view(shape))
             for rows, labels in zip(torch.split(self._rows, sizes), torch.split(self._labels, sizes), strict=True)
@@ -90,9 +93,11 @@ class _Source:
         torch.index_select(self._y, 0, self._rows, out=self._labels)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """`x (R, B, D)` and `y (R, B)` of a step of the epoch."""
+        """`x (R, B, D)`, which the next step writes over, and `y (R, B)` of a step of the epoch."""
         rows, labels = self._parts[step]
-        return self._x.index_select(0, rows).view(*labels.shape, -1), labels
+        x, flat = self._room[labels.shape[1]]
+        torch.index_select(self._x, 0, rows, out=flat)
+        return x, labels
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batch after batch, epoch after epoch."""

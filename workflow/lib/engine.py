@@ -6,19 +6,20 @@ tensors carry a leading replica dimension and live on the device.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from methods.base import Array, Candidate, Replica, Task
 from methods.recipe import Recipe
 from methods.trained import TrainedMethod
-from workflow.lib import graphs
+from workflow.lib import graphs, kernels
 from workflow.lib.batches import Batches
 from workflow.lib.graphs import Replayed
 from workflow.lib.heads import Head
@@ -113,24 +114,26 @@ class Run:
         self._slice = max(1, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
         self._device = task.device
         # Fresh memory for the logits of every epoch would cost as much as computing them.
-        self._out = PerQueries(lambda q: torch.empty(len(replicas), len(q), task.classes, device=task.device))
-        self._own: deque[Tensor] = deque(maxlen=self.per_epoch)  # the true classes' probabilities in the last steps
+        shape = len(replicas), task.classes
+        self._out = PerQueries(lambda q: torch.empty(len(q), *shape, device=task.device).transpose(0, 1))
+        self._own: deque[Array] = deque(maxlen=self.per_epoch)  # the true classes' probabilities in the last steps
         record = graphs.recorder(task.device)
         whole = self.batches.fixed and not (self.recipe.steps or self.recipe.every)  # epochs and nothing else
         self._epoch = Replayed(self._fixed_epoch, record, task.log) if record and whole else None
 
     @_flushed()
+    @torch.no_grad()
     def advance(self, steps: int) -> None:
         """So many steps of every replica, an epoch at most."""
         if self._epoch is None:
             for _ in range(steps):
-                self.step()
+                self._step()
         else:
             self.batches.shuffle()
             self._optimizer.look_ahead()
             self._epoch()
 
-    def step(self) -> None:
+    def _step(self) -> None:
         """One batch of every replica."""
         self._optimizer.step(self._gradients(*next(self.batches)))
 
@@ -139,28 +142,27 @@ class Run:
         for step in range(self.per_epoch):
             self._optimizer.fixed_step(step, self._gradients(*self.batches.batch(step)))
 
-    def _gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        gradients = self.gradients(x, y)
-        return [gradients[name] for name in self.head.weights]
-
     @torch.no_grad()
-    def gradients(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """Of the weights by name, for a batch `x (R, B, D)` and `y (R, B)`."""
+    def gradients(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Of the weights by name, for a batch `x (R, B, D)` and `y (R, B)`. The next step writes over them."""
+        return dict(zip(self.head.weights, self._gradients(x, y), strict=True))
+
+    def _gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
         by_hand = self.head.vjp(x)
         if by_hand is None:
             return self._derived(x, y)
         logits, pull = by_hand
-        return pull(self._loss(logits, y))
+        found = pull(self._loss(logits, y))
+        return [found[name] for name in self.head.weights]
 
     @torch.enable_grad()
-    def _derived(self, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+    def _derived(self, x: Tensor, y: Tensor) -> list[Tensor]:
         """The gradients of the weights by autograd."""
         logits, penalty = self.head(x), self.head.penalty()
         outputs, seeds = [logits], [self._loss(logits.detach(), y)]
         if penalty is not None:
             outputs, seeds = [logits, penalty], [*seeds, torch.ones_like(penalty)]
-        found = torch.autograd.grad(outputs, list(self.head.weights.values()), seeds)
-        return dict(zip(self.head.weights, found, strict=True))
+        return list(torch.autograd.grad(outputs, list(self.head.weights.values()), seeds))
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The gradient of the mean cross-entropy; the loss itself is kept for the log."""
@@ -170,7 +172,7 @@ class Run:
 
     def loss(self) -> float:
         """Mean cross-entropy over the last epoch. Reading it waits for the device."""
-        return -torch.cat(list(self._own), 1).clamp_min(1e-38).log().mean().item()
+        return -torch.cat([torch.as_tensor(own) for own in self._own], 1).clamp_min(1e-38).log().mean().item()
 
     @_flushed()
     def logits(self, queries: Array) -> Tensor:
@@ -186,12 +188,18 @@ class Run:
         return out
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Array]:
     """Of logits `(R, B, K)` and labels `(R, B)`: the gradient of each replica's mean cross-entropy, and `p(label)`."""
-    gradient, column = logits.softmax(-1), labels[..., None]
-    own = gradient.gather(-1, column)
-    gradient.scatter_add_(-1, column, torch.full_like(own, -1.0))
-    return gradient.mul_(1 / labels.shape[1]), own[..., 0]
+    turned = not logits.is_contiguous() and logits.mT.is_contiguous()  # as they lie in memory: a copy costs as much
+    gradient = logits.mT.softmax(1).mT if turned else logits.softmax(-1)
+    if kernels.fit(gradient):
+        own = np.empty(labels.shape, np.float32)
+        kernels.cross_entropy(*kernels.arrays(gradient.mT if turned else gradient, labels), own, turned)
+        return gradient, own
+    column = labels[..., None]
+    picked = gradient.gather(-1, column)
+    gradient.scatter_add_(-1, column, torch.full_like(picked, -1.0))
+    return gradient.mul_(1 / labels.shape[1]), picked[..., 0]
 
 
 class _Progress:

@@ -72,11 +72,17 @@ class Linear:
         """The output for a batch `x (R, B, in)`, and how gradients come back from it."""
 
         def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-            for_x = torch.bmm(gradient, self.weight.mT) if inputs else None
+            for_x = self._back(gradient) if inputs else None
             gradients = {"weight": torch.bmm(x.mT, gradient)}
             return for_x, gradients if self.bias is None else gradients | {"bias": gradient.sum(1, keepdim=True)}
 
         return self(x), pull
+
+    def _back(self, gradient: Tensor) -> Tensor:
+        """The gradient of the input. A sum over many outputs is faster the other way round."""
+        if self.weight.shape[1] < self.weight.shape[2]:
+            return torch.bmm(self.weight.detach(), gradient.mT).mT
+        return torch.bmm(gradient, self.weight.detach().mT)
 
     def state(self, replica: int) -> dict[str, Tensor]:
         bias = {} if self.bias is None else {"bias": self.bias[replica, 0]}

@@ -5,26 +5,18 @@ Scoring folds the BatchNorm into the linear layer.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from workflow.lib.batch_norm import BatchNorm, batch_mean
+from workflow.lib import kernels
+from workflow.lib.batch_norm import BatchNorm, Room, Rooms
 from workflow.lib.stacking import Pullback
 
 if TYPE_CHECKING:
     from workflow.lib.layers import Linear
-
-
-class _Buffers(NamedTuple):
-    """Room for one call forward and backward."""
-
-    centred: Tensor  # (R, B, D)
-    normed: Tensor  # (R, B, D): what the linear layer sees
-    scratch: Tensor  # (R, B, D)
-    gradient: Tensor  # (R, K, D): of the linear layer's weight
 
 
 class NormLinear:
@@ -33,7 +25,7 @@ class NormLinear:
     def __init__(self, norm: BatchNorm, linear: "Linear") -> None:
         linear.turn()
         self.norm, self.linear = norm, linear
-        self._spare: dict[int, list[_Buffers]] = {}
+        self._rooms = Rooms(lambda batch: _Room(norm, linear, batch))
         self._folded: tuple[Tensor, Tensor] | None = None
 
     def fold(self) -> None:
@@ -58,43 +50,66 @@ class NormLinear:
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """Logits of a training batch `x (R, B, D)`, and how gradients come back from them. To be pulled once."""
-        scale, shift = self.norm.weight.detach(), self.norm.bias.detach()
-        weight, bias = self.linear.weight.detach(), self.linear.bias
-        room, batch = self._take(x), x.shape[1]
-        mean = batch_mean(x)
-        torch.sub(x, mean, out=room.centred)
-        var = batch_mean(torch.mul(room.centred, room.centred, out=room.scratch))
-        inverse = (var + self.norm.eps).rsqrt_()
-        self.norm.track(mean, var, batch)
-        torch.addcmul(shift, room.centred, scale * inverse, out=room.normed)
-        # The transposed product is twice as fast as `normed weight^T` at these shapes.
-        logits = torch.bmm(weight, room.normed.mT)
-        if bias is not None:
-            logits += bias.detach().mT
+        batch = x.shape[1]
+        room = self._rooms.take(batch)
+        logits = room.logits(x)
 
         def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-            for_weight = torch.bmm(gradient.mT, room.normed, out=room.gradient)
-            inner = torch.bmm(gradient, weight, out=room.normed)
-            mean = batch_mean(inner)
-            slope = batch_mean(torch.mul(inner, room.centred, out=room.scratch)).mul_(inverse)
-            for_x = None
-            if inputs:
-                # γ / σ (g − mean(g) − x̂ mean(g x̂))
-                for_x = torch.addcmul(inner.sub_(mean), room.centred, slope * inverse, value=-1).mul_(scale * inverse)
-            self._spare[batch].append(room)
-            gradients = {"norm.weight": slope * batch, "norm.bias": mean * batch, "linear.weight": for_weight}
-            return for_x, gradients if bias is None else gradients | {"linear.bias": gradient.sum(1, keepdim=True)}
+            for_x = room.back(gradient) if inputs else None
+            if not inputs:
+                room.unfold(gradient)
+            self._rooms.give(batch, room)
+            return for_x, room.gradients
 
-        return logits.mT, pull
+        return logits, pull
 
-    def _take(self, x: Tensor) -> _Buffers:
-        """Buffers that no other call is using."""
-        spare = self._spare.setdefault(x.shape[1], [])
-        if spare:
-            return spare.pop()
-        return _Buffers(
-            torch.empty_like(x), torch.empty_like(x), torch.empty_like(x), torch.empty_like(self.linear.weight)
-        )
+
+class _Room:
+    """What the pair makes of a batch: the BatchNorm's part, and the gradient of the linear layer's weight."""
+
+    def __init__(self, norm: BatchNorm, linear: "Linear", batch: int) -> None:
+        self._norm = Room(norm, batch)
+        self._linear, self._weight, self._bias = linear.weight.detach(), norm.weight.detach(), norm.bias.detach()
+        self._offset = linear.bias.detach().mT if linear.bias is not None else self._linear.new_zeros(1, 1, 1)
+        self._for_weight = torch.empty_like(self._linear)
+        self._turned = self._norm.normed.mT
+        self._sums = self._linear.new_empty(len(self._linear), 1, self._linear.shape[1])
+        self.gradients = {f"norm.{name}": gradient for name, gradient in self._norm.gradients.items()}
+        self.gradients["linear.weight"] = self._for_weight
+        if linear.bias is not None:
+            self.gradients["linear.bias"] = self._sums
+        if self._norm.compiled:
+            sums = *self._norm.sums, *kernels.arrays(self._sums)
+            self._arrays = *kernels.arrays(self._for_weight, self._linear), *self._norm.constants, *sums
+
+    def logits(self, x: Tensor) -> Tensor:
+        """`(R, B, K)`, transposed in memory: that product is twice as fast as `normed weight^T` at these shapes."""
+        self._norm.forward(x)
+        return torch.baddbmm(self._offset, self._linear, self._turned).mT
+
+    def back(self, gradient: Tensor) -> Tensor:
+        """The gradient of x; those of the weights are then where `gradients` says."""
+        torch.sum(gradient, 1, keepdim=True, out=self._sums)
+        torch.bmm(gradient.mT, self._norm.normed, out=self._for_weight)
+        for_x = torch.bmm(gradient, self._linear, out=self._norm.normed)
+        self._norm.back(for_x, for_x)
+        return for_x
+
+    def unfold(self, gradient: Tensor) -> None:
+        """Those of the weights alone, which come from `P = g^T x̂ (R, K, D)` and `Σ g (R, 1, K)`.
+
+        With the logits `W (γ x̂ + β)` that of γ is `Σ W P` over the classes, that of β is `W^T Σ g`, and that of W,
+        which takes P's place, is `γ P + Σ g β^T`.
+        """
+        turned = gradient.mT
+        product = torch.bmm(turned, self._norm.standard, out=self._for_weight)
+        if self._norm.compiled:
+            kernels.unfold(*kernels.arrays(turned.contiguous()), *self._arrays)
+        else:
+            torch.sum(gradient, 1, keepdim=True, out=self._sums)
+            torch.sum(self._linear * product, 1, keepdim=True, out=self._norm.slope)
+            torch.bmm(self._sums, self._linear, out=self._norm.total)
+            product.mul_(self._weight).baddbmm_(self._sums.mT, self._bias)
 
 
 class _Function(Function):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from methods.recipe import Recipe
+from workflow.lib import kernels
 
 BETAS = (0.9, 0.999)  # of Adam and AdamW, PyTorch's own
 
@@ -81,6 +82,12 @@ class _Group:
         self.counts = [self.count] * len(self.weights)
         self.ahead = torch.zeros(per_epoch, device=weights[0].device)
         self._step = 0
+        self._flat = [
+            kernels.arrays(*(tensor.view(-1) for tensor in tensors))
+            for tensors in zip(self.weights, self.first, self.second, strict=False)
+            if kernels.fit(tensors[0])
+        ]
+        self._arrays = [kernels.Latest() for _ in self._flat]
 
     def next_rate(self) -> float:
         """The rate of the next step, which counts as done."""
@@ -94,9 +101,21 @@ class _Group:
     def step(self, gradients: Sequence[Tensor], lr: float | Tensor) -> None:
         """One step, with a rate that is a number or lies on the device."""
         own = [gradients[place] if self._whole else gradients[place][self._rows] for place in self._places]
-        self.count += 1
-        # The fused kernels walk raw memory: a transposed gradient would meet the wrong weights.
-        self._update(self, [gradient.contiguous() for gradient in own], lr, self._recipe)
+        if self._flat and isinstance(lr, float):
+            self._adam(own, lr)
+        else:
+            self.count += 1
+            # The fused kernels walk raw memory: a transposed gradient would meet the wrong weights.
+            self._update(self, [gradient.contiguous() for gradient in own], lr, self._recipe)
+
+    def _adam(self, gradients: Sequence[Tensor], lr: float) -> None:
+        """A step of Adam or AdamW with the kernel for CPUs."""
+        decay, coupled = self._recipe.weight_decay, self._recipe.optimizer == "adam"
+        grown = 1 - BETAS[1] ** self._step
+        rate, eps = lr * grown**0.5 / (1 - BETAS[0] ** self._step), self._recipe.eps * grown**0.5
+        keep, l2 = (1.0, decay) if coupled else (1 - lr * decay, 0.0)
+        for array, own, gradient in zip(self._arrays, self._flat, gradients, strict=True):
+            kernels.adam(array(gradient).reshape(-1), *own, *BETAS, rate, eps, keep, l2)
 
 
 def _adamw(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:

@@ -14,9 +14,12 @@ def hits(logits: Array, labels: Labels) -> Array:
     """Top-1 hits `(R, M)` of logits `(R, M, K)`; on a GPU a torch tensor, so that nothing is copied here."""
     if not isinstance(logits, np.ndarray) and logits.device.type == "cpu":
         logits = logits.detach().float().numpy()  # the same memory, and NumPy's argmax is four times as fast as torch's
-    guess = logits.argmax(-1)
-    if isinstance(guess, np.ndarray):
+    if isinstance(logits, np.ndarray):
+        # The replicas may lie side by side in memory, and NumPy would copy what doesn't lie in order.
+        turned = not logits.flags.c_contiguous
+        guess = logits.swapaxes(0, 1).argmax(-1).T if turned else logits.argmax(-1)
         return guess == labels
+    guess = logits.argmax(-1)
     import torch
 
     return guess == torch.as_tensor(labels, device=guess.device)
