@@ -237,6 +237,43 @@ class WithRecipe(LinearProbe):
         return self._recipe
 
 
+class Tilted(LinearProbe):
+    """With a part of the head, at a rate of its own, beside the BatchNorm and its linear layer."""
+
+    def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
+        return {**super().head(nn, task, replica), "tilt": nn.Parameter(torch.zeros(1, task.classes))}
+
+    def logits(self, head: Any, x: Array) -> Array:
+        return head.classifier(x) + head.tilt
+
+    def vjp(self, head: Any, x: Array) -> Any:
+        logits, pull = super().vjp(head, x)
+        return logits + head.tilt, lambda gradient: {**pull(gradient), "tilt": gradient.sum(1, keepdim=True)}
+
+    def recipe(self, task: Task, params: Params) -> Recipe:
+        return replace(super().recipe(task, params), rates={"tilt": 10.0})
+
+
+class TiltedByHand(by_hand.LinearProbeByHand):
+    def __init__(self, layers: Mapping[str, Any], params: Params) -> None:
+        super().__init__({"classifier": layers["classifier"]}, params)
+        self.tilt = layers["tilt"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.tilt
+
+
+def test_a_rate_for_one_part_beside_a_classifier_with_batch_norm() -> None:
+    method, params = Tilted(), TRAINING | {"batch_norm": True, "lr": 0.01}
+    task, replicas = make_task(), [Replica("v", params, seed) for seed in range(2)]
+    run = trained(method, task, replicas)
+    for i, replica in enumerate(replicas):
+        module = TiltedByHand(initial(method, task, replica), params)
+        groups = [{"params": module.classifier.parameters()}, {"params": [module.tilt], "lr": 0.1}]
+        train_by_hand(module, task.supports[i], replica.rng("order"), torch.optim.AdamW(groups, lr=0.01))
+        assert_same(run.head.state(i), learned(module), 1e-5)
+
+
 def cosine(step: int, first: int, total: int) -> float:
     return (1 + np.cos(np.pi * (step - first) / (total - first))) / 2
 
@@ -277,6 +314,19 @@ def test_recipes_are_those_of_torch_optim(name: str) -> None:
     order = replica.rng("order")
     train_by_hand(module, task.supports[1], order, optimizer(module.parameters()), 3, recipe.batch_size, factor)
     assert_same(trained(method, task, [replica]).head.state(0), learned(module), 1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_other_rates_beside_it_do_not_matter_to_a_replica(optimizer: str) -> None:
+    class Rated(LinearProbe):
+        def recipe(self, task: Task, params: Params) -> Recipe:
+            return Recipe(optimizer, params["lr"], params["weight_decay"], 3, 12)
+
+    method, params, task = Rated(), TRAINING | {"batch_norm": True}, make_task()
+    replicas = [Replica(str(lr), params | {"lr": lr}, seed) for lr in (0.01, 0.03) for seed in range(2)]
+    together = trained(method, task, replicas)
+    for i, replica in enumerate(replicas):
+        assert_same(together.head.state(i), trained(method, task, [replica]).head.state(0), 3e-6)
 
 
 def test_one_candidate_per_epoch() -> None:

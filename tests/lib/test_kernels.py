@@ -87,20 +87,29 @@ def test_normalise_back(normalised: Any, inputs: bool, in_place: bool) -> None:
             close(for_x[r], for_own)
 
 
-def test_unfold(normalised: Any) -> None:
+def test_adam_behind_norm(normalised: Any) -> None:
+    """One step with the gradient as PyTorch derives it through both layers, and the gradients on the way."""
     layers, x, weight, bias, _, _, _, standard, _ = normalised
     linear, gradient = torch.randn(R, K, D), torch.randn(R, B, K)
     product, turned = gradient.mT @ standard, gradient.mT.contiguous()
     slope, total, sums = torch.empty(R, 1, D), torch.empty(R, 1, D), torch.empty(R, 1, K)
-    kernels.unfold(*kernels.arrays(turned, product, linear, weight, bias, slope, total, sums))
+    first, second = torch.randn(R, K, D), torch.rand(R, K, D)
+    constants = 0.9, 0.99, 0.05, 1e-3, 0.98, 0.1
+    found, expected_state = linear.clone(), [first.clone(), second.clone()]
+    tensors = (turned, product, weight, bias, slope, total, sums, found, first, second)
+    kernels.adam_behind_norm(*kernels.arrays(*tensors), *constants)
     torch.testing.assert_close(sums, gradient.sum(1, keepdim=True))
     for r, layer in enumerate(layers):
         own = linear[r].double().requires_grad_()
         logits = layer(x[r].double()) @ own.T
         leaves = [own, layer.weight, layer.bias]
-        expected = torch.autograd.grad(logits, leaves, gradient[r].double())
-        for found, value in zip((product[r], slope[r, 0], total[r, 0]), expected, strict=True):
-            close(found, value)
+        for_linear, *others = torch.autograd.grad(logits, leaves, gradient[r].double())
+        for value, expected in zip((slope[r, 0], total[r, 0]), others, strict=True):
+            close(value, expected)
+        state = [linear[r].flatten(), *(tensor[r].flatten() for tensor in expected_state)]
+        kernels.adam(*kernels.arrays(for_linear.float().flatten(), *state), *constants)
+        for value, expected in zip((found[r], first[r], second[r]), state, strict=True):
+            torch.testing.assert_close(value.flatten(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("classes_first", [True, False])

@@ -25,6 +25,7 @@ from workflow.lib.graphs import Replayed
 from workflow.lib.heads import Head
 from workflow.lib.optimizers import Optimizer, steps
 from workflow.lib.per_queries import PerQueries
+from workflow.lib.stacking import Late, made
 
 CPU_CHUNK = 16 * 2**20  # bytes that a chunk of replicas works on: more of them would leave the caches
 GPU_CHUNK = 0.25  # likewise as a share of the GPU's memory
@@ -145,9 +146,9 @@ class Run:
     @torch.no_grad()
     def gradients(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Of the weights by name, for a batch `x (R, B, D)` and `y (R, B)`. The next step writes over them."""
-        return dict(zip(self.head.weights, self._gradients(x, y), strict=True))
+        return dict(zip(self.head.weights, made(self._gradients(x, y)), strict=True))
 
-    def _gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
+    def _gradients(self, x: Tensor, y: Tensor) -> list[Tensor | Late]:
         by_hand = self.head.vjp(x)
         if by_hand is None:
             return self._derived(x, y)
@@ -156,7 +157,7 @@ class Run:
         return [found[name] for name in self.head.weights]
 
     @torch.enable_grad()
-    def _derived(self, x: Tensor, y: Tensor) -> list[Tensor]:
+    def _derived(self, x: Tensor, y: Tensor) -> list[Tensor | Late]:
         """The gradients of the weights by autograd."""
         logits, penalty = self.head(x), self.head.penalty()
         outputs, seeds = [logits], [self._loss(logits.detach(), y)]

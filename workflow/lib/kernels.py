@@ -60,7 +60,7 @@ def _compiled(signature: str) -> Callable[[Function], Function]:
     return compiled
 
 
-@_compiled("void(f4[::1], f4[::1], f4[::1], f4[::1], f4, f4, f4, f4, f4, f4)")
+@_compiled("void(" + 4 * "f4[::1], " + "f4, f4, f4, f4, f4, f4)")
 def adam(
     gradient: Array,
     weight: Array,
@@ -87,7 +87,52 @@ def adam(
         weight[i] = keep * weight[i] - rate * m / (np.sqrt(v) + eps)
 
 
-@_compiled("void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4, f4" + 3 * ", f4[:,:,::1]" + ")")
+@_compiled("void(" + 10 * "f4[:,:,::1], " + "f4, f4, f4, f4, f4, f4)")
+def adam_behind_norm(
+    gradient: Array,
+    product: Array,
+    gain: Array,
+    shift: Array,
+    slope: Array,
+    total: Array,
+    sums: Array,
+    weight: Array,
+    first: Array,
+    second: Array,
+    beta1: float,
+    beta2: float,
+    rate: float,
+    eps: float,
+    keep: float,
+    l2: float,
+) -> None:
+    """That step for a linear layer `W (R, K, D)` behind a BatchNorm, whose gradient nobody has to write down.
+
+    With `g^T (R, K, B)` and `P = g^T x̂` it is `γ P + Σ g β^T`. On the way come the gradients of γ, `Σ W P` over the
+    classes, of β, `W^T Σ g`, and of the layer's bias, `Σ g (R, 1, K)`.
+    """
+    rest1, rest2 = np.float32(1) - beta1, np.float32(1) - beta2
+    for r in range(len(weight)):
+        slope[r] = 0
+        total[r] = 0
+        for k in range(weight.shape[1]):
+            own = np.float32(0)
+            for b in range(gradient.shape[2]):
+                own += gradient[r, k, b]
+            sums[r, 0, k] = own
+            for d in range(weight.shape[2]):
+                w, p = weight[r, k, d], product[r, k, d]
+                slope[r, 0, d] += w * p
+                total[r, 0, d] += own * w
+                g = gain[r, 0, d] * p + own * shift[r, 0, d] + l2 * w
+                m = beta1 * first[r, k, d] + rest1 * g
+                v = beta2 * second[r, k, d] + rest2 * (g * g)
+                first[r, k, d] = m
+                second[r, k, d] = v
+                weight[r, k, d] = keep * w - rate * m / (np.sqrt(v) + eps)
+
+
+@_compiled("void(" + 5 * "f4[:,:,::1], " + "f4, f4" + 3 * ", f4[:,:,::1]" + ")")
 def normalise(  # noqa: C901  # one walk: a function for each loop would hide that
     x: Array,
     weight: Array,
@@ -147,38 +192,6 @@ def normalise_back(
                 for d in range(dim):
                     own = total[r, 0, d] + standard[r, b, d] * slope[r, 0, d]
                     for_x[r, b, d] = weight[r, 0, d] * inverse[r, 0, d] * (gradient[r, b, d] - share * own)
-
-
-@_compiled("void(" + ", ".join(["f4[:,:,::1]"] * 8) + ")")
-def unfold(
-    gradient: Array,
-    product: Array,
-    linear: Array,
-    weight: Array,
-    bias: Array,
-    slope: Array,
-    total: Array,
-    sums: Array,
-) -> None:
-    """The gradients of a linear layer `W (R, K, D)` behind a BatchNorm, from g^T `(R, K, B)` and `P = g^T x̂`.
-
-    `P` becomes that of W, which is `γ P + Σ g β^T`; that of γ is `Σ W P` over the classes, that of β is `W^T Σ g`, and
-    that of the layer's bias is `Σ g (R, 1, K)`.
-    """
-    replicas, classes, dim = product.shape
-    for r in range(replicas):
-        slope[r] = 0
-        total[r] = 0
-        for k in range(classes):
-            own = np.float32(0)
-            for b in range(gradient.shape[2]):
-                own += gradient[r, k, b]
-            sums[r, 0, k] = own
-            for d in range(dim):
-                p, w = product[r, k, d], linear[r, k, d]
-                slope[r, 0, d] += w * p
-                total[r, 0, d] += own * w
-                product[r, k, d] = weight[r, 0, d] * p + own * bias[r, 0, d]
 
 
 @_compiled("void(f4[:,:,::1], i8[:,::1], f4[:,::1], b1)")

@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state, vjp, vmap
 
 from workflow.lib.batch_norm import BatchNorm
 from workflow.lib.norm_linear import NormLinear
-from workflow.lib.stacking import Pullback, stacked
+from workflow.lib.stacking import Gradients, Late, Pullback, stacked
 
 ELEMENTWISE = (nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)  # serve all replicas as they are
 
@@ -71,7 +71,7 @@ class Linear:
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """The output for a batch `x (R, B, in)`, and how gradients come back from it."""
 
-        def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+        def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Gradients]:
             for_x = self._back(gradient) if inputs else None
             gradients = {"weight": torch.bmm(x.mT, gradient)}
             return for_x, gradients if self.bias is None else gradients | {"bias": gradient.sum(1, keepdim=True)}
@@ -127,8 +127,8 @@ class Sequential:
             x, pull = link.vjp(x)
             pulls.append((pull, places))
 
-        def pull_all(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-            found: dict[str, Tensor] = {}
+        def pull_all(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Gradients]:
+            found: dict[str, Tensor | Late] = {}
             wanted: Tensor | None = gradient
             for i, (pull, places) in reversed(list(enumerate(pulls))):
                 assert wanted is not None  # only the first link may be told not to give it

@@ -4,7 +4,7 @@ Training keeps its large intermediates in buffers of its own from step to step, 
 Scoring folds the BatchNorm into the linear layer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 from workflow.lib import kernels
 from workflow.lib.batch_norm import BatchNorm, Room, Rooms
-from workflow.lib.stacking import Pullback
+from workflow.lib.stacking import Gradients, Pullback, made
 
 if TYPE_CHECKING:
     from workflow.lib.layers import Linear
@@ -54,12 +54,9 @@ class NormLinear:
         room = self._rooms.take(batch)
         logits = room.logits(x)
 
-        def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
-            for_x = room.back(gradient) if inputs else None
-            if not inputs:
-                room.unfold(gradient)
+        def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Gradients]:
             self._rooms.give(batch, room)
-            return for_x, room.gradients
+            return room.back(gradient) if inputs else (None, room.weights_alone(gradient))
 
         return logits, pull
 
@@ -74,42 +71,49 @@ class _Room:
         self._for_weight = torch.empty_like(self._linear)
         self._turned = self._norm.normed.mT
         self._sums = self._linear.new_empty(len(self._linear), 1, self._linear.shape[1])
-        self.gradients = {f"norm.{name}": gradient for name, gradient in self._norm.gradients.items()}
-        self.gradients["linear.weight"] = self._for_weight
-        if linear.bias is not None:
-            self.gradients["linear.bias"] = self._sums
+        around = {f"norm.{name}": gradient for name, gradient in self._norm.gradients.items()}
+        around |= {} if linear.bias is None else {"linear.bias": self._sums}
+        self._gradients: Gradients = around | {"linear.weight": self._for_weight}
+        self._unmade: Gradients = around | {"linear.weight": self}
         if self._norm.compiled:
-            sums = *self._norm.sums, *kernels.arrays(self._sums)
-            self._arrays = *kernels.arrays(self._for_weight, self._linear), *self._norm.constants, *sums
+            results = *self._norm.sums, *kernels.arrays(self._sums)
+            self._arrays = *kernels.arrays(self._for_weight), *self._norm.constants, *results
 
     def logits(self, x: Tensor) -> Tensor:
         """`(R, B, K)`, transposed in memory: that product is twice as fast as `normed weight^T` at these shapes."""
         self._norm.forward(x)
         return torch.baddbmm(self._offset, self._linear, self._turned).mT
 
-    def back(self, gradient: Tensor) -> Tensor:
-        """The gradient of x; those of the weights are then where `gradients` says."""
+    def back(self, gradient: Tensor) -> tuple[Tensor, Gradients]:
+        """The gradients of x and of the weights."""
         torch.sum(gradient, 1, keepdim=True, out=self._sums)
         torch.bmm(gradient.mT, self._norm.normed, out=self._for_weight)
         for_x = torch.bmm(gradient, self._linear, out=self._norm.normed)
         self._norm.back(for_x, for_x)
-        return for_x
+        return for_x, self._gradients
 
-    def unfold(self, gradient: Tensor) -> None:
-        """Those of the weights alone, which come from `P = g^T x̂ (R, K, D)` and `Σ g (R, 1, K)`.
+    def weights_alone(self, gradient: Tensor) -> Gradients:
+        """Without that of x the weights' need no product with `W`: they come from `P = g^T x̂ (R, K, D)`.
 
-        With the logits `W (γ x̂ + β)` that of γ is `Σ W P` over the classes, that of β is `W^T Σ g`, and that of W,
-        which takes P's place, is `γ P + Σ g β^T`.
+        With the logits `W (γ x̂ + β)` that of W is `γ P + Σ g β^T`, that of γ is `Σ W P` over the classes, and that
+        of β is `W^T Σ g`.
         """
-        turned = gradient.mT
-        product = torch.bmm(turned, self._norm.standard, out=self._for_weight)
-        if self._norm.compiled:
-            kernels.unfold(*kernels.arrays(turned.contiguous()), *self._arrays)
-        else:
-            torch.sum(gradient, 1, keepdim=True, out=self._sums)
-            torch.sum(self._linear * product, 1, keepdim=True, out=self._norm.slope)
-            torch.bmm(self._sums, self._linear, out=self._norm.total)
-            product.mul_(self._weight).baddbmm_(self._sums.mT, self._bias)
+        self._gradient = gradient.mT.contiguous()
+        torch.bmm(self._gradient, self._norm.standard, out=self._for_weight)
+        return self._unmade
+
+    def made(self) -> Tensor:
+        """The gradient of the linear layer's weight, and those around it in their places."""
+        product = self._for_weight
+        torch.sum(self._gradient.mT, 1, keepdim=True, out=self._sums)
+        torch.sum(self._linear * product, 1, keepdim=True, out=self._norm.slope)
+        torch.bmm(self._sums, self._linear, out=self._norm.total)
+        return product.mul_(self._weight).baddbmm_(self._sums.mT, self._bias)
+
+    def adam(self, rows: slice, state: Sequence[Any], constants: Sequence[float]) -> None:
+        """All that, and the step with the gradient of the weight, in one walk."""
+        arrays = *kernels.arrays(self._gradient), *self._arrays
+        kernels.adam_behind_norm(*(array[rows] for array in arrays), *state, *constants)
 
 
 class _Function(Function):
@@ -124,5 +128,6 @@ class _Function(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         for_x, found = ctx.pull(gradients[0], ctx.needs_input_grad[0])
+        found = dict(zip(found, made(found.values()), strict=True))
         names = ("norm.weight", "norm.bias", "linear.weight", "linear.bias")
         return for_x, *(found.get(name) for name in names), None

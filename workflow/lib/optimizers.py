@@ -12,6 +12,7 @@ from torch import Tensor
 
 from methods.recipe import Recipe
 from workflow.lib import kernels
+from workflow.lib.stacking import Late, made
 
 BETAS = (0.9, 0.999)  # of Adam and AdamW, PyTorch's own
 
@@ -42,21 +43,24 @@ class Optimizer:
             for rows in _runs(recipes)
             for factor, places in _by_rate(names, recipes[rows.start])
         ]
+        self._takes_late = all(group.takes_late for group in self._groups)
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
+    def step(self, gradients: Sequence[Tensor | Late]) -> None:
         """One step with the gradients of the weights, in their order and layout."""
+        known = gradients if self._takes_late else made(gradients)
         for group in self._groups:
-            group.step(gradients, group.next_rate())
+            group.step(known, group.next_rate())
 
     def look_ahead(self) -> None:
         """Put the rates of the next epoch where `fixed_step` finds them: it is as if its steps were done."""
         for group in self._groups:
             group.look_ahead()
 
-    def fixed_step(self, place: int, gradients: Sequence[Tensor]) -> None:
+    def fixed_step(self, place: int, gradients: Sequence[Tensor | Late]) -> None:
         """A step of that epoch, whose rate is read from memory: the same call does for every epoch."""
+        known = made(gradients)
         for group in self._groups:
-            group.step(gradients, group.ahead[place])
+            group.step(known, group.ahead[place])
 
 
 class _Group:
@@ -73,7 +77,6 @@ class _Group:
     ) -> None:
         self._places, self._rows = places, rows
         self._recipe, self._factor, self._per_epoch = recipe, factor, per_epoch
-        self._whole = rows == slice(0, len(weights[0]))
         self._update = _KINDS[recipe.optimizer]
         self.weights = [weights[place].detach()[rows] for place in places]  # views: the step changes the head itself
         self.first = [torch.zeros_like(weight) for weight in self.weights]
@@ -82,12 +85,11 @@ class _Group:
         self.counts = [self.count] * len(self.weights)
         self.ahead = torch.zeros(per_epoch, device=weights[0].device)
         self._step = 0
-        self._flat = [
-            kernels.arrays(*(tensor.view(-1) for tensor in tensors))
-            for tensors in zip(self.weights, self.first, self.second, strict=False)
-            if kernels.fit(tensors[0])
-        ]
+        states = [*zip(self.weights, self.first, self.second, strict=False)] if kernels.fit(weights[0]) else []
+        self._states = [kernels.arrays(*state) for state in states]
+        self._flat = [kernels.arrays(*(tensor.view(-1) for tensor in state)) for state in states]
         self._arrays = [kernels.Latest() for _ in self._flat]
+        self.takes_late = bool(self._flat)  # all that stands beside a late one is of the same part, and so here
 
     def next_rate(self) -> float:
         """The rate of the next step, which counts as done."""
@@ -98,24 +100,28 @@ class _Group:
         """The rates of an epoch's steps, which count as done."""
         self.ahead.copy_(torch.tensor([self.next_rate() for _ in self.ahead]))
 
-    def step(self, gradients: Sequence[Tensor], lr: float | Tensor) -> None:
+    def step(self, gradients: Sequence[Tensor | Late], lr: float | Tensor) -> None:
         """One step, with a rate that is a number or lies on the device."""
-        own = [gradients[place] if self._whole else gradients[place][self._rows] for place in self._places]
+        own = [gradients[place] for place in self._places]
         if self._flat and isinstance(lr, float):
             self._adam(own, lr)
         else:
             self.count += 1
             # The fused kernels walk raw memory: a transposed gradient would meet the wrong weights.
-            self._update(self, [gradient.contiguous() for gradient in own], lr, self._recipe)
+            self._update(self, [gradient[self._rows].contiguous() for gradient in made(own)], lr, self._recipe)
 
-    def _adam(self, gradients: Sequence[Tensor], lr: float) -> None:
-        """A step of Adam or AdamW with the kernel for CPUs."""
+    def _adam(self, gradients: Sequence[Tensor | Late], lr: float) -> None:
+        """A step of Adam or AdamW with the kernels for CPUs."""
         decay, coupled = self._recipe.weight_decay, self._recipe.optimizer == "adam"
         grown = 1 - BETAS[1] ** self._step
         rate, eps = lr * grown**0.5 / (1 - BETAS[0] ** self._step), self._recipe.eps * grown**0.5
-        keep, l2 = (1.0, decay) if coupled else (1 - lr * decay, 0.0)
-        for array, own, gradient in zip(self._arrays, self._flat, gradients, strict=True):
-            kernels.adam(array(gradient).reshape(-1), *own, *BETAS, rate, eps, keep, l2)
+        constants = *BETAS, rate, eps, *((1.0, decay) if coupled else (1 - lr * decay, 0.0))
+        for state, gradient in zip(self._states, gradients, strict=True):
+            if not isinstance(gradient, Tensor):
+                gradient.adam(self._rows, state, constants)
+        for state, array, gradient in zip(self._flat, self._arrays, gradients, strict=True):
+            if isinstance(gradient, Tensor):
+                kernels.adam(array(gradient)[self._rows].reshape(-1), *state, *constants)
 
 
 def _adamw(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:

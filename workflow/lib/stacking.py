@@ -1,18 +1,38 @@
 """What all stacked layers share: how they are stacked, and what their gradients by hand look like."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 
+class Late(Protocol):
+    """A gradient that is cheaper to use than to make. Those of the weights beside it are there when that is done."""
+
+    def made(self) -> Tensor:
+        """The gradient itself."""
+        ...
+
+    def adam(self, rows: slice, state: Sequence[Any], constants: Sequence[float]) -> None:
+        """A step of `kernels.adam` for some replicas: its arrays but for the gradient, and its numbers."""
+        ...
+
+
+Gradients = Mapping[str, Tensor | Late]
+
+
 class Pullback(Protocol):
     """How gradients come back through a layer or a head, written out: what `torch.func.vjp` would give."""
 
-    def __call__(self, gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+    def __call__(self, gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Gradients]:
         """From the output's gradient: the input's, if it is wanted, and those of the weights by name."""
         ...
+
+
+def made(gradients: Iterable[Tensor | Late]) -> list[Tensor]:
+    """The gradients themselves."""
+    return [gradient if isinstance(gradient, Tensor) else gradient.made() for gradient in gradients]
 
 
 def stacked(values: Sequence[Tensor]) -> Tensor:
