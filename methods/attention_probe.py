@@ -62,7 +62,8 @@ class AttentionProbe(TrainedMethod):
         if not head.text_norm.weights:  # nothing before the classifier learns
             attended, _ = _attend(x * cold, head.text)
             logits, pull_classifier = head.classifier.vjp(x.lerp(attended, head.ratio))
-            return logits, lambda gradient: named("classifier", pull_classifier(gradient, inputs=False)[1])
+            late = type(self) is AttentionProbe  # a subclass may work with the gradients
+            return logits, lambda gradient: named("classifier", pull_classifier(gradient, False, late)[1])
         gain, shift = head.text_norm.weight, head.text_norm.bias
         x, pull_image = head.image_norm.vjp(x)
         attended, pull_attention = _attend(x * (gain * cold), head.text_norm.standardised(head.text))

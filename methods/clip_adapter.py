@@ -74,12 +74,13 @@ class ClipAdapter(TrainedMethod):
         def pull(gradient: Array) -> Mapping[str, Array]:
             radial = (gradient * logits).sum(-1, keepdim=True).div_(length * length)
             for_mixed = ((gradient / length) @ head.text).addcmul_(mixed, radial, value=-1)
-            for_narrow, for_up = pull_up((for_mixed * head.ratio).mul_(wide.sign()))
+            share = for_mixed * head.ratio
+            for_narrow, for_up = pull_up(wide.sign().mul_(share))
             through, for_down = pull_down(for_narrow.mul_(narrow.sign()), inputs=bool(head.norm.weights))
             found = named("up", for_up) | named("down", for_down)
             if not head.norm.weights:
                 return found
-            _, for_norm = pull_norm(for_mixed.mul_(1 - head.ratio).add_(through), inputs=False)
+            _, for_norm = pull_norm(for_mixed.sub_(share).add_(through), inputs=False)
             return found | named("norm", for_norm)
 
         return logits, pull
@@ -106,7 +107,9 @@ class ClipAdapter(TrainedMethod):
 
 def _length(x: Array) -> Array:
     """The norm of each row `(…, 1)`."""
-    return x.norm(dim=-1, keepdim=True).clamp_min(TINY)
+    from torch.linalg import vector_norm
+
+    return vector_norm(x, dim=-1, keepdim=True).clamp_min(TINY)
 
 
 @hookimpl

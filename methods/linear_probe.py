@@ -1,6 +1,6 @@
 """A linear layer on the image embedding, with or without a BatchNorm before it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from methods import (
@@ -13,7 +13,6 @@ from methods import (
     TrainedMethod,
     hookimpl,
     named,
-    shared_product,
     training,
 )
 
@@ -38,10 +37,8 @@ class LinearProbe(TrainedMethod):
 
     def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
         logits, pull = head.classifier.vjp(x)
-        return logits, lambda gradient: named("classifier", pull(gradient, inputs=False)[1])
-
-    def folded(self, head: Any) -> Callable[[Array], Array]:
-        return shared_product(*head.classifier.affine())
+        late = type(self) is LinearProbe  # a subclass may work with the gradients
+        return logits, lambda gradient: named("classifier", pull(gradient, inputs=False, late=late)[1])
 
 
 @hookimpl

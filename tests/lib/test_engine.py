@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from methods.linear_probe import LinearProbe
 from tests.lib import heads_by_hand as by_hand
 from tests.lib.heads_by_hand import D, K, initial, learned, make_task, train_by_hand
 from workflow.lib import engine, kernels
+from workflow.lib.batch_norm import Room
 from workflow.lib.batches import bounds
 
 TRAINING = {"lr": 1e-3, "weight_decay": 0.01, "epochs": 3, "batch_size": 12}
@@ -272,6 +274,106 @@ def test_a_rate_for_one_part_beside_a_classifier_with_batch_norm() -> None:
         groups = [{"params": module.classifier.parameters()}, {"params": [module.tilt], "lr": 0.1}]
         train_by_hand(module, task.supports[i], replica.rng("order"), torch.optim.AdamW(groups, lr=0.01))
         assert_same(run.head.state(i), learned(module), 1e-5)
+        with torch.no_grad():
+            torch.testing.assert_close(run.logits(task.supports[i].x)[i], module(torch.from_numpy(task.supports[i].x)))
+
+
+def test_a_frozen_classifier_behind_a_batch_norm_that_learns() -> None:
+    class Frozen(LinearProbe):
+        def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
+            layers = super().head(nn, task, replica)
+            layers["classifier"][1].weight.requires_grad_(False)
+            return layers
+
+    method, task, replica = Frozen(), make_task(), Replica("v", TRAINING | {"batch_norm": True}, 1)
+    module = by_hand.LinearProbeByHand(initial(method, task, replica), replica.params)
+    train_by_hand(module, task.supports[1], replica.rng("order"), by_hand.adamw(module))
+    assert_same(trained(method, task, [replica]).head.state(0), learned(module), 1e-5)
+
+
+class Turned(TrainedMethod):
+    """Whose gradient comes back to the BatchNorm by autograd, and transposed."""
+
+    def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
+        return {"norm": nn.Sequential(nn.BatchNorm1d(task.dim)), "weight": nn.Parameter(torch.randn(K, task.dim) / 3)}
+
+    def logits(self, head: Any, x: Array) -> Array:
+        return (head.weight @ head.norm(x).mT).mT
+
+
+class TurnedByHand(by_hand.Plain):
+    def __init__(self, layers: Mapping[str, Any], params: Params) -> None:
+        super().__init__()
+        self.norm, self.weight = layers["norm"], layers["weight"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x) @ self.weight.T
+
+
+def test_a_batch_norm_amid_autograd() -> None:
+    method, task = Turned(), make_task()
+    replicas = [Replica("v", TRAINING, seed) for seed in range(2)]
+    run = trained(method, task, replicas)
+    for i, replica in enumerate(replicas):
+        module = TurnedByHand(initial(method, task, replica), {})
+        train_by_hand(module, task.supports[i], replica.rng("order"), by_hand.adamw(module))
+        assert_same(run.head.state(i), learned(module), 1e-5)
+
+
+def test_a_batch_norm_amid_autograd_leaves_no_memory_behind() -> None:
+    run = engine.Run(Turned(), make_task(), [Replica("v", TRAINING, 0)])
+    run.advance(1)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(thing) is Room for thing in gc.get_objects())
+        run.advance(3)
+        assert sum(type(thing) is Room for thing in gc.get_objects()) == before
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("label", [-1, -100, K, 1000])
+def test_labels_of_no_class_are_refused(label: int) -> None:
+    task = make_task()
+    task.supports[0].y[3] = label
+    with pytest.raises(ValueError, match=rf"labels to train on go from .*{label}.*; there are classes 0 to 4"):
+        engine.Run(LinearProbe(), task, [Replica("v", TRAINING | {"batch_norm": True}, 0)])
+
+
+def test_batches_of_one_image_are_refused_where_there_is_a_batch_norm() -> None:
+    params = TRAINING | {"batch_size": 1}
+    with pytest.raises(ValueError, match="BatchNorm can't learn from batches of one image; take a larger batch_size"):
+        trained(LinearProbe(), make_task(), [Replica("v", params | {"batch_norm": True}, 0)])
+    trained(LinearProbe(), make_task(), [Replica("v", params | {"batch_norm": False}, 0)])
+
+
+def test_a_number_type_of_numpy_as_rate() -> None:
+    class Rated(LinearProbe):
+        def recipe(self, task: Task, params: Params) -> Recipe:
+            return Recipe("adamw", np.float32(params["lr"]), 0.01, 3, 12)  # type: ignore[arg-type]
+
+    params = TRAINING | {"batch_norm": True}
+    replicas = [Replica(str(lr), params | {"lr": lr}, 0) for lr in (0.01, 0.03)]
+    task = make_task()
+    found, expected = (trained(method, task, replicas).head.state(1) for method in (Rated(), LinearProbe()))
+    assert_same(found, expected, 1e-5)
+
+
+def test_weights_of_both_precisions() -> None:
+    class Mixed(Tilted):
+        def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
+            layers = super().head(nn, task, replica)
+            return {**layers, "tilt": nn.Parameter(layers["tilt"].double())}
+
+        def logits(self, head: Any, x: Array) -> Array:
+            return head.classifier(x) + head.tilt.float()
+
+        vjp = TrainedMethod.vjp
+
+    task, replicas = make_task(), [Replica("v", TRAINING | {"batch_norm": True}, 0)]
+    found, expected = (trained(method, task, replicas).head.state(0) for method in (Mixed(), Tilted()))
+    assert_same({name: value.float() for name, value in found.items()}, expected, 1e-5)
 
 
 def cosine(step: int, first: int, total: int) -> float:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -160,3 +164,19 @@ def test_without_a_folder_for_its_cache_it_works_all_the_same(monkeypatch: pytes
     x = torch.ones(3)
     double(*kernels.arrays(x))
     assert x.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_a_cache_that_a_power_cut_left_empty(ending: str, tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", "from workflow.lib import kernels; print(kernels.adam.__name__)"]
+
+    def run() -> str:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert run() == "adam\n"
+    damaged = [path for path in tmp_path.rglob(f"*.{ending}") if ".adam-" in path.name]
+    assert damaged
+    for path in damaged:
+        path.write_bytes(b"")
+    assert run() == "adam\n"

@@ -85,6 +85,24 @@ def test_training_forward_backward_and_statistics(singles: list[nn.Module], need
     assert_same_state(stacked, singles)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["kernels", "operations"])
+@pytest.mark.parametrize("inputs", [True, False])
+@pytest.mark.parametrize("kind", ["pair", "pair without bias", "pair in a chain"])
+def test_gradients_by_hand_are_tensors_that_one_can_work_with(kind: str, inputs: bool, dtype: torch.dtype) -> None:
+    torch.set_default_dtype(dtype)
+    singles = [KINDS[kind]() for _ in range(R)]
+    stacked, x, upstream = stack(singles), torch.randn(R, B, D), torch.randn(R, B, K)
+    with torch.no_grad():
+        _, pull = stacked.vjp(x)
+        for_x, found = pull(upstream, inputs=inputs)
+        sums = {name: (2 * found[name]).sum((1, 2)) for name in stacked.weights}
+    assert (for_x is not None) == inputs
+    for i, single in enumerate(singles):
+        single(x[i]).backward(upstream[i])
+        for name, parameter in single.named_parameters():
+            torch.testing.assert_close(sums[name][i], 2 * parameter.grad.sum(), rtol=1e-3, atol=1e-3)
+
+
 def test_scoring_uses_the_running_statistics(singles: list[nn.Module]) -> None:
     stacked, queries = stack(singles), torch.randn(20, D)
     stacked.training = False
@@ -128,6 +146,19 @@ def test_a_batch_shared_by_all_replicas() -> None:
     expected = sum(torch.autograd.grad(single(text), text, upstream[i])[0] for i, single in enumerate(singles))
     torch.testing.assert_close(found, expected)
     assert_same_state(stacked, singles)
+
+
+def test_gradients_of_one_pass_outlive_the_next() -> None:
+    """As where a batch beside the main one adds to the loss."""
+    singles = [batch_norm() for _ in range(R)]
+    stacked, x, aside = BatchNorm(singles), torch.randn(R, B, D), torch.randn(1, B, D)
+    upstream = torch.randn(R, B, D)
+    with torch.no_grad():
+        found = [stacked.vjp(batch)[1](upstream)[1] for batch in (aside, x)]
+    for i, single in enumerate(singles):
+        for batch, gradients in zip((aside[0], x[i]), found, strict=True):
+            expected = torch.autograd.grad(single(batch), [single.weight, single.bias], upstream[i])
+            torch.testing.assert_close((gradients["weight"][i, 0], gradients["bias"][i, 0]), expected)
 
 
 @pytest.mark.parametrize("replicas", [R, 1], ids=["own batches", "a shared batch"])

@@ -5,7 +5,7 @@ kernel does it all; elsewhere the sums over the batch are products with a row of
 gives the numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from workflow.lib import kernels
-from workflow.lib.stacking import Pullback, stacked
+from workflow.lib.stacking import Gradients, Pullback, stacked
 
 T = TypeVar("T")
 
@@ -59,12 +59,12 @@ class BatchNorm:
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """The output for a training batch `x (R, B, D)`, and how gradients come back from it. To be pulled once."""
         room = self._rooms.take(x.shape[1])
-        room.forward(x)
+        room.forward(x.expand(len(self.weight), *x.shape[1:]))
 
-        def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Mapping[str, Tensor]]:
+        def pull(gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
             for_x = torch.empty_like(room.normed) if inputs else None
             self._rooms.give(x.shape[1], room)
-            return for_x, room.back(gradient, for_x)
+            return for_x, {name: found.clone() for name, found in room.back(gradient, for_x).items()}
 
         return room.normed, pull
 
@@ -133,6 +133,8 @@ class Room:
     """What a BatchNorm makes of a batch, and of the gradient that comes back."""
 
     def __init__(self, layer: BatchNorm, batch: int) -> None:
+        if batch == 1:
+            raise ValueError("BatchNorm can't learn from batches of one image; take a larger batch_size or more shots")
         self._layer, self._batch = layer, batch
         replicas, _, dim = layer.weight.shape
         self.normed, self.standard = (layer.mean.new_empty(replicas, batch, dim) for _ in range(2))  # γ x̂ + β, and x̂
@@ -182,10 +184,10 @@ class _Function(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: BatchNorm) -> Tensor:
         ctx.room = Room(layer, x.shape[1])
         ctx.room.forward(x)
-        return ctx.room.normed
+        return ctx.room.normed.detach()  # the room is not to hold what holds the room
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        for_x = torch.empty_like(gradients[0]) if ctx.needs_input_grad[0] else None
+        for_x = torch.empty_like(ctx.room.standard) if ctx.needs_input_grad[0] else None
         found = ctx.room.back(gradients[0], for_x)
         return for_x, found["weight"], found["bias"], None

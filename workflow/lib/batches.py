@@ -20,7 +20,7 @@ class Batches:
     def __init__(self, method: TrainedMethod, task: Task, replicas: Sequence[Replica], batch_size: int) -> None:
         supports = zip(*(method.sources(task, replica) for replica in replicas), strict=True)
         self._sources = [
-            _Source(own, [replica.rng(_stream(i)) for replica in replicas], batch_size, task.device)
+            _Source(own, [replica.rng(_stream(i)) for replica in replicas], batch_size, task)
             for i, own in enumerate(supports)
         ]
         self.per_epoch = self._sources[0].count
@@ -60,12 +60,17 @@ class _Source:
     """One set of samples for each replica; replicas that share it share its memory."""
 
     def __init__(
-        self, supports: Sequence[Support], rngs: Sequence[np.random.Generator], batch_size: int, device: str
+        self, supports: Sequence[Support], rngs: Sequence[np.random.Generator], batch_size: int, task: Task
     ) -> None:
+        device = task.device
         self._size, self._rngs = len(supports[0].y), rngs
         if any(len(support.y) != self._size for support in supports):
             raise ValueError("supports of different sizes can't be trained side by side")
         distinct = {id(support.x): support for support in supports}
+        for support in distinct.values():
+            if support.y.min() < 0 or support.y.max() >= task.classes:
+                found = f"{support.y.min()} to {support.y.max()}"
+                raise ValueError(f"labels to train on go from {found}; there are classes 0 to {task.classes - 1}")
         self._x = torch.from_numpy(np.concatenate([support.x for support in distinct.values()])).to(device)
         self._y = torch.from_numpy(np.concatenate([support.y for support in distinct.values()])).to(device)
         first_row = dict(zip(distinct, count(step=self._size), strict=False))

@@ -54,7 +54,7 @@ def _compiled(signature: str) -> Callable[[Function], Function]:
     def compiled(function: Function) -> Function:
         try:
             return njit(signature, cache=True, **options)(function)
-        except RuntimeError:  # no folder to keep it in
+        except Exception:  # no folder to keep it in, a full disk, what a power cut left there: do without
             return njit(signature, **options)(function)
 
     return compiled

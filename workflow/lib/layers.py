@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vjp, vmap
 
+from methods.trained import shared_product
 from workflow.lib.batch_norm import BatchNorm
 from workflow.lib.norm_linear import NormLinear
 from workflow.lib.stacking import Gradients, Late, Pullback, stacked
@@ -48,8 +49,16 @@ class Linear:
         self.bias = stacked([layer.bias[None] for layer in layers]) if layers[0].bias is not None else None
         if self.bias is not None:
             self.weights["bias"] = self.bias
-        self.training = True
+        self._shared: Callable[[Tensor], Tensor] | None = None
         self._turned = False
+
+    @property
+    def training(self) -> bool:
+        return self._shared is None
+
+    @training.setter
+    def training(self, training: bool) -> None:
+        self._shared = None if training or self._turned else shared_product(*self.affine())
 
     def turn(self) -> None:
         """Lay the weight as PyTorch does, `(R, out, in)`: a pair that writes out its gradients is faster with that."""
@@ -58,6 +67,8 @@ class Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.dim() == 2:
+            if self._shared is not None:
+                return self._shared(x)
             x = x.expand(len(self.weight), *x.shape)
         if self.bias is None:
             return torch.bmm(x, self.weight)
@@ -71,7 +82,7 @@ class Linear:
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """The output for a batch `x (R, B, in)`, and how gradients come back from it."""
 
-        def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Gradients]:
+        def pull(gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
             for_x = self._back(gradient) if inputs else None
             gradients = {"weight": torch.bmm(x.mT, gradient)}
             return for_x, gradients if self.bias is None else gradients | {"bias": gradient.sum(1, keepdim=True)}
@@ -127,12 +138,12 @@ class Sequential:
             x, pull = link.vjp(x)
             pulls.append((pull, places))
 
-        def pull_all(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Gradients]:
+        def pull_all(gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
             found: dict[str, Tensor | Late] = {}
             wanted: Tensor | None = gradient
             for i, (pull, places) in reversed(list(enumerate(pulls))):
                 assert wanted is not None  # only the first link may be told not to give it
-                wanted, gradients = pull(wanted, inputs or i > 0)
+                wanted, gradients = pull(wanted, inputs or i > 0, late)
                 found |= {places[name]: value for name, value in gradients.items()}
             return wanted, found
 
@@ -175,9 +186,9 @@ class Elementwise:
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """The output for `x`, and how the gradient comes back from it."""
         if self.idle:
-            return x, lambda gradient, inputs=True: (gradient, {})
+            return x, lambda gradient, inputs=True, late=False: (gradient, {})
         output, derive, *_ = vjp(self._layer, x)
-        return output, lambda gradient, inputs=True: (derive(gradient)[0] if inputs else None, {})
+        return output, lambda gradient, inputs=True, late=False: (derive(gradient)[0] if inputs else None, {})
 
     def state(self, replica: int) -> dict[str, Tensor]:
         return {}

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from methods.trained import shared_product
 from workflow.lib import kernels
 from workflow.lib.batch_norm import BatchNorm, Room, Rooms
-from workflow.lib.stacking import Gradients, Pullback, made
+from workflow.lib.stacking import Gradients, Pullback
 
 if TYPE_CHECKING:
     from workflow.lib.layers import Linear
@@ -34,7 +35,8 @@ class NormLinear:
         weight = self.linear.weight.detach()
         bias = torch.bmm(shift, weight.mT)
         whole = bias if self.linear.bias is None else bias + self.linear.bias.detach()
-        self._folded = (weight * scale).mT.contiguous(), whole
+        self._folded = (weight * scale).mT, whole
+        self._shared = shared_product(*self._folded)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Outside training the pair is `x weight + bias`, of `(R, D, K)` and `(R, 1, K)`."""
@@ -42,11 +44,11 @@ class NormLinear:
         return self._folded
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = x.expand(len(self.linear.weight), *x.shape[-2:])
         if self.norm.training:
+            x = x.expand(len(self.linear.weight), *x.shape[-2:])
             return _Function.apply(x, self.norm.weight, self.norm.bias, self.linear.weight, self.linear.bias, self)
         weight, bias = self.affine()
-        return torch.baddbmm(bias, x, weight)
+        return torch.baddbmm(bias, x, weight) if x.dim() == 3 else self._shared(x)
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """Logits of a training batch `x (R, B, D)`, and how gradients come back from them. To be pulled once."""
@@ -54,9 +56,9 @@ class NormLinear:
         room = self._rooms.take(batch)
         logits = room.logits(x)
 
-        def pull(gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Gradients]:
+        def pull(gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
             self._rooms.give(batch, room)
-            return room.back(gradient) if inputs else (None, room.weights_alone(gradient))
+            return room.back(gradient) if inputs else (None, room.weights_alone(gradient, late))
 
         return logits, pull
 
@@ -69,7 +71,7 @@ class _Room:
         self._linear, self._weight, self._bias = linear.weight.detach(), norm.weight.detach(), norm.bias.detach()
         self._offset = linear.bias.detach().mT if linear.bias is not None else self._linear.new_zeros(1, 1, 1)
         self._for_weight = torch.empty_like(self._linear)
-        self._turned = self._norm.normed.mT
+        self._turned, self._trained = self._norm.normed.mT, linear.weight.requires_grad
         self._sums = self._linear.new_empty(len(self._linear), 1, self._linear.shape[1])
         around = {f"norm.{name}": gradient for name, gradient in self._norm.gradients.items()}
         around |= {} if linear.bias is None else {"linear.bias": self._sums}
@@ -92,7 +94,7 @@ class _Room:
         self._norm.back(for_x, for_x)
         return for_x, self._gradients
 
-    def weights_alone(self, gradient: Tensor) -> Gradients:
+    def weights_alone(self, gradient: Tensor, late: bool) -> Gradients:
         """Without that of x the weights' need no product with `W`: they come from `P = g^T x̂ (R, K, D)`.
 
         With the logits `W (γ x̂ + β)` that of W is `γ P + Σ g β^T`, that of γ is `Σ W P` over the classes, and that
@@ -100,7 +102,10 @@ class _Room:
         """
         self._gradient = gradient.mT.contiguous()
         torch.bmm(self._gradient, self._norm.standard, out=self._for_weight)
-        return self._unmade
+        if late and self._trained:
+            return self._unmade
+        self.made()
+        return self._gradients
 
     def made(self) -> Tensor:
         """The gradient of the linear layer's weight, and those around it in their places."""
@@ -128,6 +133,5 @@ class _Function(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         for_x, found = ctx.pull(gradients[0], ctx.needs_input_grad[0])
-        found = dict(zip(found, made(found.values()), strict=True))
         names = ("norm.weight", "norm.bias", "linear.weight", "linear.bias")
         return for_x, *(found.get(name) for name in names), None

@@ -1,6 +1,7 @@
 """Optimisers over stacked weights: one fused pass for all replicas that share a rate.
 
-PyTorch's own fused kernels, called directly: the classes of `torch.optim` around them cost as much as a small step.
+On a CPU Adam is a kernel of ours, which divides once where PyTorch's divides twice. The rest are PyTorch's own fused
+kernels, called directly: the classes of `torch.optim` around them cost as much as a small step.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,13 +44,16 @@ class Optimizer:
             for rows in _runs(recipes)
             for factor, places in _by_rate(names, recipes[rows.start])
         ]
-        self._takes_late = all(group.takes_late for group in self._groups)
+        self._takes_late = all(group.compiled for group in self._groups)
 
     def step(self, gradients: Sequence[Tensor | Late]) -> None:
         """One step with the gradients of the weights, in their order and layout."""
         known = gradients if self._takes_late else made(gradients)
-        for group in self._groups:
-            group.step(known, group.next_rate())
+        rates = [group.next_rate() for group in self._groups]
+        for group, rate in zip(self._groups, rates, strict=True):
+            group.step_late(known, rate)
+        for group, rate in zip(self._groups, rates, strict=True):
+            group.step(known, rate)
 
     def look_ahead(self) -> None:
         """Put the rates of the next epoch where `fixed_step` finds them: it is as if its steps were done."""
@@ -85,11 +89,11 @@ class _Group:
         self.counts = [self.count] * len(self.weights)
         self.ahead = torch.zeros(per_epoch, device=weights[0].device)
         self._step = 0
-        states = [*zip(self.weights, self.first, self.second, strict=False)] if kernels.fit(weights[0]) else []
-        self._states = [kernels.arrays(*state) for state in states]
-        self._flat = [kernels.arrays(*(tensor.view(-1) for tensor in state)) for state in states]
+        states = [*zip(self.weights, self.first, self.second, strict=False)]
+        self.compiled = bool(states) and all(map(kernels.fit, self.weights))
+        self._states = [kernels.arrays(*state) for state in states if self.compiled]
+        self._flat = [kernels.arrays(*(tensor.view(-1) for tensor in state)) for state in states if self.compiled]
         self._arrays = [kernels.Latest() for _ in self._flat]
-        self.takes_late = bool(self._flat)  # all that stands beside a late one is of the same part, and so here
 
     def next_rate(self) -> float:
         """The rate of the next step, which counts as done."""
@@ -100,28 +104,32 @@ class _Group:
         """The rates of an epoch's steps, which count as done."""
         self.ahead.copy_(torch.tensor([self.next_rate() for _ in self.ahead]))
 
+    def step_late(self, gradients: Sequence[Tensor | Late], lr: float) -> None:
+        """The part of a step that belongs to late gradients, before all others: these are made on the way."""
+        for index, place in enumerate(self._places):
+            gradient = gradients[place]
+            if not isinstance(gradient, Tensor):
+                gradient.adam(self._rows, self._states[index], self._constants(lr))
+
     def step(self, gradients: Sequence[Tensor | Late], lr: float | Tensor) -> None:
-        """One step, with a rate that is a number or lies on the device."""
-        own = [gradients[place] for place in self._places]
-        if self._flat and isinstance(lr, float):
-            self._adam(own, lr)
+        """The rest of it, with a rate that is a number or lies on the device."""
+        own = [(i, gradients[place]) for i, place in enumerate(self._places)]
+        there = [(i, gradient) for i, gradient in own if isinstance(gradient, Tensor)]
+        if self.compiled and not isinstance(lr, Tensor):
+            constants = self._constants(lr)
+            for i, gradient in there:
+                kernels.adam(self._arrays[i](gradient)[self._rows].reshape(-1), *self._flat[i], *constants)
         else:
             self.count += 1
             # The fused kernels walk raw memory: a transposed gradient would meet the wrong weights.
-            self._update(self, [gradient[self._rows].contiguous() for gradient in made(own)], lr, self._recipe)
+            self._update(self, [gradient[self._rows].contiguous() for _, gradient in there], lr, self._recipe)
 
-    def _adam(self, gradients: Sequence[Tensor | Late], lr: float) -> None:
-        """A step of Adam or AdamW with the kernels for CPUs."""
+    def _constants(self, lr: float) -> tuple[float, ...]:
+        """The numbers of `kernels.adam` at this step."""
         decay, coupled = self._recipe.weight_decay, self._recipe.optimizer == "adam"
         grown = 1 - BETAS[1] ** self._step
-        rate, eps = lr * grown**0.5 / (1 - BETAS[0] ** self._step), self._recipe.eps * grown**0.5
-        constants = *BETAS, rate, eps, *((1.0, decay) if coupled else (1 - lr * decay, 0.0))
-        for state, gradient in zip(self._states, gradients, strict=True):
-            if not isinstance(gradient, Tensor):
-                gradient.adam(self._rows, state, constants)
-        for state, array, gradient in zip(self._flat, self._arrays, gradients, strict=True):
-            if isinstance(gradient, Tensor):
-                kernels.adam(array(gradient)[self._rows].reshape(-1), *state, *constants)
+        corrected, eps = lr * grown**0.5 / (1 - BETAS[0] ** self._step), self._recipe.eps * grown**0.5
+        return *BETAS, corrected, eps, *((1.0, decay) if coupled else (1 - lr * decay, 0.0))
 
 
 def _adamw(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:

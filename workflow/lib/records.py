@@ -21,7 +21,7 @@ from workflow.lib.protocol import Outcome
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 KINDS = {"metrics": "a cell's metrics", "plan": "what tables were made from"}
 FORMAT = 1
-LIBRARIES = {"numpy": "numpy", "torch": "torch", "sklearn": "scikit-learn", "scipy": "scipy"}
+LIBRARIES = {"numpy": "numpy", "torch": "torch", "numba": "numba", "sklearn": "scikit-learn", "scipy": "scipy"}
 
 Record = Mapping[str, Any]
 _PEAK_UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of the system's account, in parts of a MB

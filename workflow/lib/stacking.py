@@ -25,8 +25,11 @@ Gradients = Mapping[str, Tensor | Late]
 class Pullback(Protocol):
     """How gradients come back through a layer or a head, written out: what `torch.func.vjp` would give."""
 
-    def __call__(self, gradient: Tensor, inputs: bool = True) -> tuple[Tensor | None, Gradients]:
-        """From the output's gradient: the input's, if it is wanted, and those of the weights by name."""
+    def __call__(self, gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
+        """From the output's gradient: the input's, if it is wanted, and those of the weights by name.
+
+        The next step writes over them. Who hands them to the optimiser as they are may take `late` ones among them.
+        """
         ...
 
 
