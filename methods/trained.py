@@ -88,5 +88,7 @@ def shared_product(weight: Array, bias: Array) -> Callable[[Array], Array]:
     import torch
 
     replicas, dim, width = weight.shape
-    side_by_side, offset = weight.transpose(0, 1).reshape(dim, replicas * width), bias.reshape(-1)
+    # In order: a product with what lies transposed takes a quarter longer.
+    side_by_side = weight.transpose(0, 1).reshape(dim, replicas * width).contiguous()
+    offset = bias.reshape(-1)
     return lambda x: torch.addmm(offset, x, side_by_side).view(len(x), replicas, width).transpose(0, 1)
