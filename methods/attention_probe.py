@@ -59,10 +59,10 @@ class AttentionProbe(TrainedMethod):
 
     def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
         cold = x.shape[-1] ** -0.5
+        late = type(self) is AttentionProbe  # a subclass may work with the gradients
         if not head.text_norm.weights:  # nothing before the classifier learns
             attended, _ = _attend(x * cold, head.text)
             logits, pull_classifier = head.classifier.vjp(x.lerp(attended, head.ratio))
-            late = type(self) is AttentionProbe  # a subclass may work with the gradients
             return logits, lambda gradient: named("classifier", pull_classifier(gradient, False, late)[1])
         gain, shift = head.text_norm.weight, head.text_norm.bias
         x, pull_image = head.image_norm.vjp(x)
@@ -75,7 +75,7 @@ class AttentionProbe(TrainedMethod):
             outer = for_mixed * head.ratio
             inner = pull_attention(outer * gain).mul_(cold)
             for_text = {"weight": _sum((outer * attended).addcmul_(inner, x)), "bias": _sum(outer)}
-            _, for_image = pull_image(for_mixed.sub_(outer).addcmul_(inner, gain), inputs=False)
+            _, for_image = pull_image(for_mixed.sub_(outer).addcmul_(inner, gain), False, late)
             return named("classifier", for_classifier) | named("text_norm", for_text) | named("image_norm", for_image)
 
         return logits, pull

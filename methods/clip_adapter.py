@@ -80,7 +80,7 @@ class ClipAdapter(TrainedMethod):
             found = named("up", for_up) | named("down", for_down)
             if not head.norm.weights:
                 return found
-            _, for_norm = pull_norm(for_mixed.sub_(share).add_(through), inputs=False)
+            _, for_norm = pull_norm(for_mixed.sub_(share).add_(through), False, type(self) is ClipAdapter)
             return found | named("norm", for_norm)
 
         return logits, pull

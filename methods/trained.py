@@ -37,6 +37,7 @@ class TrainedMethod(Method):
 
         Gives the logits, and a function from their gradient to those of the weights by name, for which the layers have
         a `vjp` of their own. Worth writing where the steps are many and small: autograd costs as much as they do.
+        The next step writes over `x` and all that a layer gave.
         """
         return None
 

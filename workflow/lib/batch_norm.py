@@ -64,7 +64,8 @@ class BatchNorm:
         def pull(gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
             for_x = torch.empty_like(room.normed) if inputs else None
             self._rooms.give(x.shape[1], room)
-            return for_x, {name: found.clone() for name, found in room.back(gradient, for_x).items()}
+            found = room.back(gradient, for_x)
+            return for_x, found if late else {name: tensor.clone() for name, tensor in found.items()}
 
         return room.normed, pull
 

@@ -50,8 +50,9 @@ class Optimizer:
         """One step with the gradients of the weights, in their order and layout."""
         known = gradients if self._takes_late else made(gradients)
         rates = [group.next_rate() for group in self._groups]
-        for group, rate in zip(self._groups, rates, strict=True):
-            group.step_late(known, rate)
+        if not all(isinstance(gradient, Tensor) for gradient in known):
+            for group, rate in zip(self._groups, rates, strict=True):
+                group.step_late(known, rate)
         for group, rate in zip(self._groups, rates, strict=True):
             group.step(known, rate)
 
@@ -113,16 +114,16 @@ class _Group:
 
     def step(self, gradients: Sequence[Tensor | Late], lr: float | Tensor) -> None:
         """The rest of it, with a rate that is a number or lies on the device."""
-        own = [(i, gradients[place]) for i, place in enumerate(self._places)]
-        there = [(i, gradient) for i, gradient in own if isinstance(gradient, Tensor)]
+        own = [gradients[place] for place in self._places]
         if self.compiled and not isinstance(lr, Tensor):
             constants = self._constants(lr)
-            for i, gradient in there:
-                kernels.adam(self._arrays[i](gradient)[self._rows].reshape(-1), *self._flat[i], *constants)
+            for state, array, gradient in zip(self._flat, self._arrays, own, strict=True):
+                if isinstance(gradient, Tensor):
+                    kernels.adam(array(gradient)[self._rows].reshape(-1), *state, *constants)
         else:
             self.count += 1
             # The fused kernels walk raw memory: a transposed gradient would meet the wrong weights.
-            self._update(self, [gradient[self._rows].contiguous() for _, gradient in there], lr, self._recipe)
+            self._update(self, [gradient[self._rows].contiguous() for gradient in made(own)], lr, self._recipe)
 
     def _constants(self, lr: float) -> tuple[float, ...]:
         """The numbers of `kernels.adam` at this step."""

@@ -28,7 +28,8 @@ class Pullback(Protocol):
     def __call__(self, gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
         """From the output's gradient: the input's, if it is wanted, and those of the weights by name.
 
-        The next step writes over them. Who hands them to the optimiser as they are may take `late` ones among them.
+        Who hands the weights' to the optimiser as they are may have them `late`: some not made, and the others where
+        the next pass through the layer writes over them.
         """
         ...
 
