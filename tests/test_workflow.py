@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from methods import unit
 from tests.conftest import make_features
 from workflow.lib import features, records, results, scoring, study, supports
 from workflow.lib.features import Features
@@ -163,9 +164,9 @@ def test_the_method_got_the_supports_of_its_seeds_and_was_scored_on_the_reported
     record = cells(finished)["shapes", "mine", "means", "2"]
     for seed in record["variants"][0]["seeds"]:
         rows = supports.draw(train.y, made.classnames, "2", seed["seed"])
-        support = features.unit(train.x[rows])
+        support = unit(train.x[rows])
         means = np.stack([support[train.y[rows] == k].sum(0) for k in range(len(made.classnames))])
-        expected = scoring.metrics(features.unit(test.x) @ means.T, test.y)
+        expected = scoring.metrics(unit(test.x) @ means.T, test.y)
         assert {name: seed["metrics"][name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 

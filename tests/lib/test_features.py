@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from methods import unit
 from workflow.lib import features
 from workflow.lib.errors import UserError
 from workflow.lib.features import Features, Split
@@ -109,7 +110,7 @@ def test_class_text_normalises_averages_and_normalises_again(made):
 
 
 def test_unit_leaves_zero_alone():
-    found = features.unit(np.array([[0, 0], [3, 4]], dtype=np.float32))
+    found = unit(np.array([[0, 0], [3, 4]], dtype=np.float32))
     np.testing.assert_array_equal(found, np.array([[0, 0], [0.6, 0.8]], dtype=np.float32))
     assert found.dtype == np.float32
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from methods.base import unit
 from workflow.lib import filelists, tensorfile
 from workflow.lib.blocks import Array, Rows, check_finite
 from workflow.lib.errors import UserError
@@ -57,12 +58,6 @@ class Features:
     def class_text(self) -> NDArray[np.float32] | None:
         """The unit text embedding of each class `(K, D)`: templates normalised, averaged, normalised again."""
         return None if self.text is None else unit(unit(self.text).mean(axis=1))
-
-
-def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`x` with its last axis scaled to length 1; a zero vector stays zero."""
-    norm = np.linalg.norm(x, axis=-1, keepdims=True)
-    return (x / np.where(norm > 0, norm, 1)).astype(np.float32, copy=False)
 
 
 def write(path: str | os.PathLike[str], features: Features) -> None:
