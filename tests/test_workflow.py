@@ -166,7 +166,7 @@ def test_the_method_got_the_supports_of_its_seeds_and_was_scored_on_the_reported
         rows = supports.draw(train.y, made.classnames, "2", seed["seed"])
         support = unit(train.x[rows])
         means = np.stack([support[train.y[rows] == k].sum(0) for k in range(len(made.classnames))])
-        expected = scoring.metrics(unit(test.x) @ means.T, test.y)
+        expected = scoring.metrics(unit(test.x[:]) @ means.T, test.y)
         assert {name: seed["metrics"][name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
