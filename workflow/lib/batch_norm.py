@@ -59,7 +59,7 @@ class BatchNorm:
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
         """The output for a training batch `x (R, B, D)`, and how gradients come back from it. To be pulled once."""
         room = self._rooms.take(x.shape[1])
-        room.forward(x.expand(len(self.weight), *x.shape[1:]))
+        room.forward(x if len(x) == len(self.weight) else x.expand(len(self.weight), *x.shape[1:]))
 
         def pull(gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
             for_x = torch.empty_like(room.normed) if inputs else None

@@ -46,18 +46,29 @@ class Latest:
         return array
 
 
+# A product and a sum may be one instruction; nothing else may change what the source says.
+_OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
+
+
 def _compiled(signature: str) -> Callable[[Function], Function]:
     """Compiles for arrays and numbers of these types, which spares every call the choice."""
-    # A product and a sum may be one instruction; nothing else may change what the source says.
-    options: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
 
     def compiled(function: Function) -> Function:
         try:
-            return njit(signature, cache=True, **options)(function)
+            return njit(signature, cache=True, **_OPTIONS)(function)
         except Exception:  # no folder to keep it in, a full disk, what a power cut left there: do without
-            return njit(signature, **options)(function)
+            return njit(signature, **_OPTIONS)(function)
 
     return compiled
+
+
+@njit(inline="always", **_OPTIONS)  # type: ignore[untyped-decorator]  # Numba's types leave it open
+def _moved(w: Any, g: Any, m: Any, v: Any, beta1: Any, beta2: Any, rate: Any, eps: Any, keep: Any, l2: Any) -> Any:
+    """A weight and its two moments after a step of Adam: part of the walks below."""
+    g = g + l2 * w
+    m = beta1 * m + (np.float32(1) - beta1) * g
+    v = beta2 * v + (np.float32(1) - beta2) * (g * g)
+    return keep * w - rate * m / (np.sqrt(v) + eps), m, v
 
 
 @_compiled("void(" + 4 * "f4[::1], " + "f4, f4, f4, f4, f4, f4)")
@@ -77,14 +88,10 @@ def adam(
 
     The corrections of the bias of m and v are for `rate` and `eps` to bring.
     """
-    rest1, rest2 = np.float32(1) - beta1, np.float32(1) - beta2
     for i in range(weight.size):
-        g = gradient[i] + l2 * weight[i]
-        m = beta1 * first[i] + rest1 * g
-        v = beta2 * second[i] + rest2 * (g * g)
-        first[i] = m
-        second[i] = v
-        weight[i] = keep * weight[i] - rate * m / (np.sqrt(v) + eps)
+        weight[i], first[i], second[i] = _moved(
+            weight[i], gradient[i], first[i], second[i], beta1, beta2, rate, eps, keep, l2
+        )
 
 
 @_compiled("void(" + 10 * "f4[:,:,::1], " + "f4, f4, f4, f4, f4, f4)")
@@ -111,7 +118,6 @@ def adam_behind_norm(
     With `g^T (R, K, B)` and `P = g^T x̂` it is `γ P + Σ g β^T`. On the way come the gradients of γ, `Σ W P` over the
     classes, of β, `W^T Σ g`, and of the layer's bias, `Σ g (R, 1, K)`.
     """
-    rest1, rest2 = np.float32(1) - beta1, np.float32(1) - beta2
     for r in range(len(weight)):
         slope[r] = 0
         total[r] = 0
@@ -124,12 +130,10 @@ def adam_behind_norm(
                 w, p = weight[r, k, d], product[r, k, d]
                 slope[r, 0, d] += w * p
                 total[r, 0, d] += own * w
-                g = gain[r, 0, d] * p + own * shift[r, 0, d] + l2 * w
-                m = beta1 * first[r, k, d] + rest1 * g
-                v = beta2 * second[r, k, d] + rest2 * (g * g)
-                first[r, k, d] = m
-                second[r, k, d] = v
-                weight[r, k, d] = keep * w - rate * m / (np.sqrt(v) + eps)
+                g = gain[r, 0, d] * p + own * shift[r, 0, d]
+                weight[r, k, d], first[r, k, d], second[r, k, d] = _moved(
+                    w, g, first[r, k, d], second[r, k, d], beta1, beta2, rate, eps, keep, l2
+                )
 
 
 @_compiled("void(" + 5 * "f4[:,:,::1], " + "f4, f4" + 3 * ", f4[:,:,::1]" + ")")

@@ -51,10 +51,10 @@ class Optimizer:
         known = gradients if self._takes_late else made(gradients)
         rates = [group.next_rate() for group in self._groups]
         if not all(isinstance(gradient, Tensor) for gradient in known):
-            for group, rate in zip(self._groups, rates, strict=True):
-                group.step_late(known, rate)
-        for group, rate in zip(self._groups, rates, strict=True):
-            group.step(known, rate)
+            for group, lr in zip(self._groups, rates, strict=True):
+                group.step_late(known, lr)
+        for group, lr in zip(self._groups, rates, strict=True):
+            group.step(known, lr)
 
     def look_ahead(self) -> None:
         """Put the rates of the next epoch where `fixed_step` finds them: it is as if its steps were done."""
