@@ -33,8 +33,9 @@ format: $(READY) ## rewrite the files in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-docs: $(READY) ## docs/methods.md from the declarations
+docs: $(READY) ## docs/methods.md from the declarations, the table of rooms in docs/architecture.md
 	$(BIN)/python -m methods page > docs/methods.md
+	$(BIN)/python -m tests.doors
 
 nano: $(READY) ## train the embedded backbone anew: about an hour on 2 cores
 	$(BIN)/python -m workflow.scripts.train_nano --out workflow/assets/nano
@@ -57,5 +58,5 @@ $(READY): requirements.lock
 	@echo "Setting up .venv from requirements.lock: about 3 minutes and 7 GB, once. torch is the large part."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -c 'import workflow.lib.kernels' # compiled now, they are there when the first cell wants them
+	@$(BIN)/python -c 'import workflow.lib.engine.kernels' # compiled now, they are there when the first cell wants them
 	@touch $(READY)

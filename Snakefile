@@ -1,7 +1,7 @@
 from snakemake.utils import min_version
 
 from workflow.lib import files
-from workflow.lib.devices import announcement
+from workflow.lib.jobs.devices import announcement
 
 min_version("9.27")
 

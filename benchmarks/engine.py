@@ -21,6 +21,7 @@ import numpy as np
 
 from methods import Replica, Support, Task
 from methods.linear_probe import LinearProbe
+from workflow.lib.evaluation import engines
 
 IMAGES, QUERIES, DIM, CLASSES, BATCH = 3334, 3333, 512, 100, 32
 REPLICAS, SEEDS = 15, 3
@@ -95,7 +96,7 @@ class Engine:
 
     def __init__(self, replicas: int) -> None:
         supports = {seed: samples(seed, IMAGES) for seed in range(SEEDS)}
-        task = Task(supports, [str(k) for k in range(CLASSES)], "all")
+        task = Task(supports, [str(k) for k in range(CLASSES)], "all", engine=engines.engine(LinearProbe))
         variants = zip(range(replicas), cycle(range(SEEDS)), strict=False)
         who = [Replica(str(i), PARAMS, seed) for i, seed in variants]
         self._task, self._who, self._queries = task, who, samples(SEEDS, QUERIES)
@@ -103,7 +104,7 @@ class Engine:
 
     def epochs(self, count: int) -> None:
         """Train and score all replicas for so many epochs."""
-        from workflow.lib import scoring
+        from workflow.lib.evaluation import scoring
 
         scored = 0
         while scored < count * len(self._who):

@@ -23,9 +23,11 @@ import open_clip
 import torch
 from PIL import Image
 
-from workflow.lib import backbones, errors, extraction, planes
-from workflow.lib.backbones import Backbone
-from workflow.lib.images import Preprocess
+from workflow.lib.drawn import planes
+from workflow.lib.encoding import backbones, extraction
+from workflow.lib.encoding.backbones import Backbone
+from workflow.lib.encoding.images import Preprocess
+from workflow.lib.jobs import entry
 
 NANO = Path("workflow/assets/nano")
 Round = dict[str, float]
@@ -126,4 +128,4 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    entry.run(main)

@@ -24,10 +24,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workflow.lib import errors, index, shards
+from workflow.lib.data import index
+from workflow.lib.data.index import Index
+from workflow.lib.encoding import shards
+from workflow.lib.encoding.shards import Part, Shard
 from workflow.lib.errors import UserError
-from workflow.lib.index import Index
-from workflow.lib.shards import Part, Shard
+from workflow.lib.jobs import entry
 
 BATCH = 64
 CELLS: dict[str, dict[str, Any]] = {
@@ -135,7 +137,7 @@ class Jobs:
 
     def cell(self, method: str, changes: dict[str, Any]) -> None:
         """Draw the supports, fit, and score the test split."""
-        from methods.registry import load
+        from methods.tools.registry import load
 
         entry = load().methods[method].method
         params = entry.defaults(changes) | changes
@@ -184,4 +186,4 @@ class Jobs:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    entry.run(main)

@@ -22,7 +22,8 @@ import yaml
 
 from tests.conftest import without
 from tests.slurm import cluster as clusters
-from workflow.lib.errors import UserError, run
+from workflow.lib.errors import UserError
+from workflow.lib.jobs.entry import run
 
 ROOT = Path(__file__).parents[1]
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"

@@ -3,12 +3,13 @@
 A plugin imports what it needs from here: `from methods import Method, Param, hookimpl`.
 """
 
-from methods.base import Array, Candidate, Classifier, Method, Params, Replica, Support, Task, unit
-from methods.gridded import GridMethod
-from methods.hookspecs import hookimpl
-from methods.params import Param
-from methods.recipe import Recipe, training
-from methods.trained import Pullback, TrainedMethod, named, shared_product
+from methods.contract.base import Array, Candidate, Classifier, Method, Params, Replica, Support, Task, unit
+from methods.contract.by_hand import Pullback, named, shared_product
+from methods.contract.gridded import GridMethod
+from methods.contract.hookspecs import hookimpl
+from methods.contract.params import Param
+from methods.contract.recipe import Recipe, training
+from methods.contract.trained import TrainedMethod
 
 __all__ = [
     "Array",

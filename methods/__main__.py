@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from methods import page, starter
-from methods.base import Method
-from methods.params import nearest, show
-from methods.registry import Entry, Registry, load
+from methods.contract.base import Method
+from methods.contract.params import nearest, show
+from methods.tools import page, starter
+from methods.tools.registry import Entry, Registry, load
 
 
 def main() -> int:
@@ -79,7 +79,7 @@ def _parameters(method: type[Method]) -> list[dict[str, Any]]:
 
 def check(arguments: argparse.Namespace) -> int:
     """Whether methods keep the contract: exit status 1 where one does not."""
-    from methods.check import verdicts
+    from methods.tools.check import verdicts
 
     failed = False
     report = {}

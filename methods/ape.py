@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods import Array, GridMethod, Method, Param, Params, Replica, Support, Task, hookimpl, unit
-from methods.base import Floats, Labels
-from workflow.lib.cache_model import CacheModel
-from workflow.lib.per_queries import PerQueries
+from methods.contract.base import Floats, Labels
+from methods.contract.cache_model import CacheModel
+from methods.contract.per_queries import PerQueries
 
 
 class AdaptivePriorRefinement(GridMethod):

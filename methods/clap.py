@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from methods import Array, Method, Params, Recipe, Replica, Support, Task, TrainedMethod, hookimpl, training, unit
-from methods.base import Floats
+from methods.contract.base import Floats
 
 
 class Clap(TrainedMethod):

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods import Array, GridMethod, Method, Param, Replica, Support, Task, hookimpl
-from methods.base import Floats
-from workflow.lib.per_queries import PerQueries
+from methods.contract.base import Floats
+from methods.contract.per_queries import PerQueries
 
 ONE_IMAGE = "no two images differ within a class, so there is no covariance: the same as zero-shot"
 

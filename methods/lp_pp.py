@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from methods import Array, Candidate, Method, Param, Params, Replica, Support, Task, hookimpl
-from methods.base import Floats
+from methods.contract.base import Floats
 
 MOMENTUM = 0.9
 ALPHA_EVERY = 10  # iterations between steps of α, and between candidates

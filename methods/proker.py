@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods import Array, GridMethod, Method, Param, Replica, Task, hookimpl
-from methods.base import Floats
-from methods.gridded import Point
-from workflow.lib import by_shots
-from workflow.lib.cache_model import CacheModel, sharpen
-from workflow.lib.per_queries import PerQueries
+from methods.contract import shots
+from methods.contract.base import Floats
+from methods.contract.cache_model import CacheModel, sharpen
+from methods.contract.gridded import Point
+from methods.contract.per_queries import PerQueries
 
 BETA = {1: 3.0, 2: 2.6, 4: 1.5, 8: 1.66, 16: 1.7}
 LAMBDA = {1: 0.05, 2: 0.05, 4: 0.05, 8: 0.07, 16: 0.1}
@@ -36,9 +36,9 @@ class ProximalKernel(GridMethod):
     grid = {"beta": np.linspace(0.5, 3, 6).tolist(), "lambda": np.geomspace(1e-3, 1, 13).tolist()}
 
     def configured(self, task: Task, replica: Replica) -> Point:
-        shots = by_shots.shots(task)
-        beta = replica.params["beta"] or by_shots.nearest(BETA, shots)
-        return {"beta": beta, "lambda": replica.params["lambda"] or by_shots.nearest(LAMBDA, shots)}
+        number = shots.number(task)
+        beta = replica.params["beta"] or shots.nearest(BETA, number)
+        return {"beta": beta, "lambda": replica.params["lambda"] or shots.nearest(LAMBDA, number)}
 
     def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
         support, text = task.supports[replica.seed], task.class_text()

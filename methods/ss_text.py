@@ -3,7 +3,7 @@
 import numpy as np
 
 from methods import Classifier, Method, Params, Replica, Support, Task, hookimpl, unit
-from methods.base import Floats
+from methods.contract.base import Floats
 
 
 class SSText(Method):

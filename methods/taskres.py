@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from methods import Array, Method, Param, Params, Recipe, Replica, Task, TrainedMethod, hookimpl, training, unit
-from workflow.lib import by_shots
+from methods.contract import shots
 
 
 class TaskResidual(TrainedMethod):
@@ -24,7 +24,7 @@ class TaskResidual(TrainedMethod):
         return frozenset({"image", "text"})
 
     def recipe(self, task: Task, params: Params) -> Recipe:
-        epochs = params["epochs"] or (200 if by_shots.shots(task) >= 8 else 100)
+        epochs = params["epochs"] or (200 if shots.number(task) >= 8 else 100)
         return Recipe(
             "adam",
             params["lr"],

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from methods import Array, GridMethod, Method, Param, Replica, Task, hookimpl
-from workflow.lib.cache_model import CacheModel
-from workflow.lib.per_queries import PerQueries
+from methods.contract.cache_model import CacheModel
+from methods.contract.per_queries import PerQueries
 
 
 class TipAdapter(GridMethod):

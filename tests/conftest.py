@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from workflow.lib.features import Features, Split
+from workflow.lib.features.store import Features, Split
 
 # The same examples every time, so that nothing fails by chance; FUZZ_EXAMPLES=5000 looks for what no test has met yet.
 settings.register_profile(

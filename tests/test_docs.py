@@ -1,20 +1,27 @@
-"""The code blocks of the documentation run as they stand."""
+"""The code blocks of the documentation run as they stand, its links lead somewhere, and its tables leave out no key."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from methods.check import check
-from methods.page import markdown
-from methods.registry import load
-from workflow.lib.study import load as load_study
+from methods.tools.check import check
+from methods.tools.page import markdown
+from methods.tools.registry import load
+from workflow.lib.data.datasets import SOURCES
+from workflow.lib.encoding import backbones
+from workflow.lib.study.study import load as load_study
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "adding_a_method.md"
+STUDY_PAGE = ROOT / "docs" / "study_file.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
 
 def blocks(page: Path, language: str) -> dict[str, str]:
@@ -25,7 +32,7 @@ def blocks(page: Path, language: str) -> dict[str, str]:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    for page in (PAGE, ROOT / "README.md"):
+    for page in (PAGE, README, STUDY_PAGE):
         for name, text in (blocks(page, "python") | blocks(page, "yaml")).items():
             (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
@@ -61,6 +68,94 @@ def test_the_study_of_the_page_is_accepted(written: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(written)
     study = load_study(yaml.safe_load((written / "mine.yaml").read_text()), ["mine.yaml"])
     assert [name for name, _ in study.methods["moved_text"].variants] == ["alpha=0.5", "alpha=1", "alpha=2"]
+
+
+@pytest.mark.parametrize("name", ["photos.yaml", "example.yaml"])
+def test_the_studies_of_the_readme_and_of_the_page_on_study_files_are_accepted(written: Path, name: str) -> None:
+    study = load_study(yaml.safe_load((written / name).read_text(encoding="utf-8")), [written / name])
+    assert [variant for variant, _ in study.methods["clip_adapter"].variants] == ["ratio=0.1", "ratio=0.2", "ratio=0.4"]
+
+
+def test_the_lines_of_the_readme_add_its_plugin_to_its_study(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(written)
+    text = README.read_text(encoding="utf-8")
+    (plugins,), (method,) = (re.findall(f"`({key}: .*?)`", text) for key in ("plugins", "nearest_mean"))
+    study = yaml.safe_load((written / "photos.yaml").read_text(encoding="utf-8")) | yaml.safe_load(plugins)
+    study["methods"] |= yaml.safe_load(method)
+    variants = load_study(study, ["photos.yaml"]).methods["nearest_mean"].variants
+    assert [name for name, _ in variants] == ["alpha=0.5", "alpha=1", "alpha=2"]
+
+
+def rows(page: Path) -> list[tuple[str, str]]:
+    """The rows of a page's tables that begin with a key: the key, and the rest without spaces."""
+    found = re.findall(r"^\| `(\w+)` \|(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [(key, rest.replace(" ", "")) for key, rest in found]
+
+
+def test_the_page_on_study_files_has_every_key_with_its_limits() -> None:
+    keys = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["properties"]
+    of_datasets = keys["datasets"]["additionalProperties"]["properties"]
+    of_backbones: dict[str, Any] = {key: {} for key in backbones.KEYS}
+    known = of_backbones | of_datasets | keys["protocol"]["properties"] | keys
+    for key, shape in known.items():
+        texts = [text for name, text in rows(STUDY_PAGE) if name == key]
+        assert texts, key
+        for limit in ("minimum", "maximum"):
+            assert any(str(shape.get(limit, "")) in text for text in texts), (key, limit)
+
+
+def test_the_page_on_study_files_has_every_source_and_its_keys() -> None:
+    texts = dict(rows(STUDY_PAGE))
+    for name, source in SOURCES.items():
+        assert all(f"`{option}`" in texts[name] for option in source.options), name
+
+
+def test_the_page_on_study_files_has_the_defaults() -> None:
+    nano = ROOT / "workflow" / "assets" / "nano"
+    least = {
+        "study": "least",
+        "datasets": {"digits": {"source": "digits"}},
+        "backbones": {"nano": {"model": str(nano / "model.json"), "weights": str(nano / "model.safetensors")}},
+        "shots": [1],
+        "methods": {"zero_shot": None},
+    }
+    study, texts = load_study(least, []), dict(rows(STUDY_PAGE))
+    folders = ",".join(f"{key}:{path}" for key, path in study.folders.items())
+    assert texts["folders"].startswith(f"`{{{folders}}}`|")
+    assert texts["protocol"].startswith(f"`{{report:{study.report},select:{study.select}}}`|")
+    for key, value in (("seeds", study.seeds), ("jobs_per_gpu", study.jobs_per_gpu), ("plugins", study.plugins)):
+        assert texts[key].startswith(f"`{value}`|"), key
+    assert study.cell_minutes == 0
+    assert texts["cell_minutes"].startswith("nolimit|")
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of the page may end with, as GitHub makes it."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_of_the_code_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if "://" not in target:
+            file = page.parent / path if path else page
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), target
+    for path in re.findall(r"`((?:benchmarks|methods|studies|tests|workflow)/[\w/.-]+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_page_is_in_the_index_and_in_the_readme_which_is_short() -> None:
+    readme = README.read_text(encoding="utf-8")
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in readme
+        assert f"]({page.name})" in index or page.name == "README.md"
+    assert len(readme.splitlines()) <= 150
 
 
 @pytest.mark.slow

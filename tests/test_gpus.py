@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_features
-from tests.lib import gpus
+from tests.jobs import gpus
 from tests.test_workflow import ROOT, save_vectors
 
 pytestmark = pytest.mark.slow

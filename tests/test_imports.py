@@ -1,53 +1,16 @@
-"""The direction of imports: scripts, the library, the contract of methods; and what parsing must not import."""
+"""The direction of imports: rooms and their doors, no circle; and what parsing must not import."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-LIBRARY = sorted((ROOT / "workflow" / "lib").rglob("*.py"))
-SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
-# The one edge that runs backwards: a trained method hands its head to the engine, when it is fitted and not before.
-ENGINE = {"workflow.lib.engine"}
+from tests import doors
+from tests.doors import ROOT, Import
 
-
-def imports(file: Path, *, lazy: bool = True) -> set[str]:
-    """The modules of this project that a file imports; `from package import module` counts as the module."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    found = set()
-    for node in ast.walk(tree) if lazy else tree.body:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{file}: relative imports hide the direction"
-            found |= {_module(str(node.module), alias.name) for alias in node.names}
-    return {name for name in found if name.split(".")[0] in ("methods", "workflow", "tests", "benchmarks")}
-
-
-def _module(module: str, name: str) -> str:
-    folder = ROOT.joinpath(*module.split("."))
-    return f"{module}.{name}" if (folder / f"{name}.py").is_file() or (folder / name).is_dir() else module
-
-
-def _registers(file: Path) -> bool:
-    """Whether a module has the hook: a method, not something that methods stand on."""
-    return any(isinstance(node, ast.FunctionDef) and node.decorator_list for node in _hooks(file))
-
-
-def _hooks(file: Path) -> list[ast.stmt]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    return [node for node in tree.body if getattr(node, "name", "") == "register_methods"]
-
-
-PACKAGE = ROOT / "methods"
-METHODS = [path for path in sorted(PACKAGE.glob("*.py")) if _registers(path) and path.stem != "hookspecs"]
-# What plugins import from the package, and what the built-in methods share: all that is no method and no tool.
-SHARED = {name for file in [PACKAGE / "__init__.py", *METHODS] for name in imports(file) if name.startswith("methods.")}
-CONTRACT = SHARED - {f"methods.{path.stem}" for path in METHODS}
-CORE = [PACKAGE / f"{name.removeprefix('methods.')}.py" for name in sorted(CONTRACT)]
+CODE = doors.files("methods", "workflow")
+METHODS = [path for path in doors.files("methods") if doors.room_of(doors.module_of(path)) == "methods"]
 
 
 def named(file: Path) -> str:
@@ -55,39 +18,63 @@ def named(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-def test_methods_and_their_contract_are_told_apart() -> None:
-    assert {"methods.base", "methods.params", "methods.recipe", "methods.trained"} <= CONTRACT
-    assert not {"methods.registry", "methods.check", "methods.__main__"} & CONTRACT
-    assert {"zero_shot", "linear_probe"} <= {path.stem for path in METHODS}
+@pytest.mark.parametrize("file", CODE, ids=named)
+def test_imports_go_through_the_doors(file: Path) -> None:
+    assert doors.violations(doors.imports(file), doors.doors()) == []
+
+
+def test_an_import_through_no_door_is_named_with_its_file_line_and_rule() -> None:
+    wrong = Import(ROOT / "workflow" / "lib" / "engine" / "heads.py", 12, "workflow.lib.evaluation.cell")
+    (line,) = doors.violations([wrong], doors.doors())
+    assert line == (
+        "workflow/lib/engine/heads.py:12: imports workflow.lib.evaluation.cell (evaluation); "
+        "engine may import methods.contract, errors, files, jobs"
+    )
+
+
+def test_every_room_has_its_line_and_every_door_leads_to_a_room() -> None:
+    allowed = doors.doors()
+    rooms = {doors.room_of(doors.module_of(file)) for file in CODE} - {"lib", "workflow"}
+    assert rooms == set(allowed)
+    assert {there for here in allowed.values() for there in here} <= rooms
+
+
+def test_a_door_is_used() -> None:
+    """By an import; or, to the engine, by a name that the evaluator looks up when it needs it."""
+    by_name = {("evaluation", "engine")}
+    used = {
+        (doors.room_of(doors.module_of(file)), doors.room_of(one.module))
+        for file in CODE
+        for one in doors.imports(file)
+    } | by_name
+    everybody = {"methods.contract", "errors", "files", "jobs"}
+    unused = {(here, there) for here, allowed in doors.doors().items() for there in allowed} - used
+    assert {door for door in unused if door[1] not in everybody} == set()
+
+
+def test_no_circle_of_rooms() -> None:
+    assert doors.circles(doors.doors()) == []
+
+
+def test_no_circle_of_modules() -> None:
+    """Not inside a function and not under TYPE_CHECKING either."""
+    edges = {doors.module_of(file): [one.module for one in doors.imports(file)] for file in CODE}
+    assert doors.circles(edges) == []
+    assert doors.circles({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c"]
 
 
 @pytest.mark.parametrize("file", METHODS, ids=named)
 def test_a_method_imports_the_contract_and_no_other_method(file: Path) -> None:
-    assert {name for name in imports(file) if name.startswith("methods")} <= {"methods", *CONTRACT}
+    if file.stem in ("__init__", "__main__"):
+        return
+    assert {doors.room_of(one.module) for one in doors.imports(file)} <= {"methods", "methods.contract"}
+    assert {one.module for one in doors.imports(file) if doors.room_of(one.module) == "methods"} <= {"methods"}
 
 
-@pytest.mark.parametrize("file", METHODS, ids=named)
-def test_a_method_can_t_reach_what_scores_it(file: Path) -> None:
-    above = {"cell", "protocol", "scoring", "records", "results", "features", "study"}
-    assert not imports(file) & {f"workflow.lib.{name}" for name in above}
-
-
-@pytest.mark.parametrize("file", CORE, ids=named)
-def test_the_contract_stands_on_itself(file: Path) -> None:
-    assert imports(file) - ENGINE <= CONTRACT
-    assert not imports(file, lazy=False) & ENGINE
-
-
-@pytest.mark.parametrize("file", LIBRARY, ids=named)
-def test_the_library_imports_itself_and_the_contract(file: Path) -> None:
-    """And of the registry, the study alone: it is what looks names up."""
-    allowed = CONTRACT | ({"methods.registry"} if file.stem == "study" else set())
-    assert {name for name in imports(file) if not name.startswith("workflow.lib")} <= allowed
-
-
-@pytest.mark.parametrize("file", SCRIPTS, ids=named)
-def test_a_script_imports_the_library_and_no_other_script(file: Path) -> None:
-    assert not {name for name in imports(file) if name.startswith(("workflow.scripts", "tests", "benchmarks"))}
+def test_the_engine_is_read_without_methods() -> None:
+    """What it needs of a head is a protocol of its own."""
+    contract = {one.module for file in doors.files("workflow/lib/engine") for one in doors.imports(file)}
+    assert "methods.contract.trained" not in contract
 
 
 def test_importing_what_the_snakefile_imports_loads_no_heavy_library() -> None:
@@ -104,13 +91,17 @@ def test_importing_what_the_snakefile_imports_loads_no_heavy_library() -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("workflow.lib.cell", {"torch", "sklearn", "scipy", "torchvision", "open_clip", "torchmetrics"}),
-        ("workflow.lib.records", {"torch", "sklearn", "scipy", "torchvision", "open_clip", "torchmetrics"}),
+        ("workflow.lib.evaluation.cell", {"torch", "sklearn", "scipy", "torchvision", "open_clip", "torchmetrics"}),
+        ("workflow.lib.evaluation.records", {"torch", "sklearn", "scipy", "torchvision", "open_clip", "torchmetrics"}),
         ("workflow.scripts.tables", {"torch", "sklearn", "torchvision", "open_clip", "torchmetrics"}),
-        ("workflow.lib.engine", {"sklearn", "torchvision", "open_clip", "torchmetrics"}),
+        ("workflow.lib.engine.training", {"sklearn", "torchvision", "open_clip", "torchmetrics"}),
     ],
 )
 def test_a_job_imports_no_more_than_it_uses(module: str, forbidden: set[str]) -> None:
     program = f"import sys, {module}; print(sorted({forbidden} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_page_shows_the_rooms_as_they_are() -> None:
+    assert doors.PAGE.read_text(encoding="utf-8") == doors.page(), "run `make docs`"

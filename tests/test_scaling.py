@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.scaling import MadeUp
-from workflow.lib import features
-from workflow.lib.cell import Bench, Cell
-from workflow.lib.features import Features, Split
+from workflow.lib.evaluation.cell import Bench, Cell
+from workflow.lib.features import store
+from workflow.lib.features.store import Features, Split
 
 TRAIN, TEST, DIM, CLASSES = 60_000, 500, 512, 50
 
@@ -49,7 +49,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         labels = rng.permutation(np.arange(size) % CLASSES)
         splits[name] = Split(MadeUp(centres, labels), labels)
     path = tmp_path_factory.mktemp("made") / "features"
-    features.write(path, Features(splits, tuple(f"class {k}" for k in range(CLASSES)), centres[:, None], 100.0))
+    store.write(path, Features(splits, tuple(f"class {k}" for k in range(CLASSES)), centres[:, None], 100.0))
     return path
 
 
@@ -61,7 +61,7 @@ def test_a_cell_reads_its_support_and_the_splits_that_it_scores(
     pread = os.pread
     monkeypatch.setattr(os, "pread", lambda *call: sizes.append(call[1]) or pread(*call))  # type: ignore[func-returns-value]
     cell = Cell("trial", "made", "up", "probe", "probe", "4", 1, "test", select, [])
-    bench = Bench(cell, features.read(path, cell.splits()), "cpu", 1, lambda line: None)
+    bench = Bench(cell, store.read(path, cell.splits()), "cpu", 1, lambda line: None)
     task, judge = bench.task(raw=False), bench.judge(raw=False)
     row = 4 * DIM
     scored = TEST + (TRAIN if "val" in splits else 0)

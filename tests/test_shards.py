@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.lib import tiny
+from tests.encoding import tiny
 from tests.test_views import photographs
 from tests.test_workflow import ROOT, copy_code, planned, snakemake
 

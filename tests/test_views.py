@@ -9,9 +9,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.lib import tiny
+from tests.encoding import tiny
 from tests.test_workflow import ROOT, copy_code, planned, snakemake
-from workflow.lib import features, records
+from workflow.lib.evaluation import records
+from workflow.lib.features import store
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +94,7 @@ def cell(folder: Path, dataset: str, method: str) -> dict[str, Any]:
 
 
 def test_the_views_of_train_are_in_the_features_of_the_data_set_that_asks_for_them(finished: Path) -> None:
-    viewed, plain = (features.read(finished / "features/tiny" / f"{name}.safetensors") for name in ("viewed", "plain"))
+    viewed, plain = (store.read(finished / "features/tiny" / f"{name}.safetensors") for name in ("viewed", "plain"))
     assert (viewed.train_views.shape, plain.train_views) == ((8, 2, 16), None)
     assert (viewed.metadata["views"]["count"], viewed.metadata["views"]["flip"]) == (2, 0.5)
     assert np.array_equal(viewed.splits["train"].x, plain.splits["train"].x)

@@ -18,9 +18,10 @@ import psutil
 import pytest
 
 from tests.test_determinism import without_times
-from workflow.lib import features, features_npz
+from workflow.lib.features import npz, store
 
 ROOT = Path(__file__).parents[1]
+ENGINE = "workflow.lib.engine.training"
 SPEC = {
     "study": "warm",
     "dataset": "made",
@@ -74,7 +75,7 @@ def at(tmp_path: Path) -> Path:
     for split in ("train", "test"):
         arrays |= {f"{split}_x": rng.normal(size=(30, 8)), f"{split}_y": np.repeat(np.arange(3), 10)}
     np.savez(tmp_path / "made.npz", **arrays)
-    features.write(tmp_path / "made.safetensors", features_npz.read_npz(tmp_path / "made.npz"))
+    store.write(tmp_path / "made.safetensors", npz.read_npz(tmp_path / "made.npz"))
     (tmp_path / "endless.py").write_text(ENDLESS)
     return tmp_path
 
@@ -88,7 +89,12 @@ class Caller:
         self._environment |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "STUDY_PID": str(owner)}
 
     def start(
-        self, method: str, name: str = "out", *more: str, imports: str = "workflow.lib.engine", **environment: str
+        self,
+        method: str,
+        name: str = "out",
+        *more: str,
+        imports: str = ENGINE,
+        **environment: str,
     ) -> subprocess.Popen[str]:
         params = TRAINED if method == "linear_probe" else {}
         spec = SPEC | {"label": method, "method": method, "variants": [{"variant": "-", "params": params}]}
@@ -114,7 +120,7 @@ def servers(temporary: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if "workflow.lib.forks" in command and any(str(temporary) in part for part in command):
+        if "workflow.lib.jobs.forks" in command and any(str(temporary) in part for part in command):
             found.append(process)
     return found
 

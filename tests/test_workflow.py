@@ -15,8 +15,11 @@ import yaml
 
 from methods import unit
 from tests.conftest import make_features
-from workflow.lib import features, records, results, scoring, study, supports
-from workflow.lib.features import Features
+from workflow.lib.evaluation import records, scoring, supports
+from workflow.lib.features import store
+from workflow.lib.features.store import Features
+from workflow.lib.reporting import results
+from workflow.lib.study import study
 
 ROOT = Path(__file__).parents[1]
 DATASETS = ("shapes", "bare")  # the second has no text
@@ -159,7 +162,7 @@ def test_predictions_agree_with_the_record_beside_them(finished: Path) -> None:
 
 def test_the_method_got_the_supports_of_its_seeds_and_was_scored_on_the_reported_split(finished: Path) -> None:
     """The plugin's arithmetic once more, by hand."""
-    made = features.read(finished / "features" / "mine" / "shapes.safetensors")
+    made = store.read(finished / "features" / "mine" / "shapes.safetensors")
     train, test = made.splits["train"], made.splits["test"]
     record = cells(finished)["shapes", "mine", "means", "2"]
     for seed in record["variants"][0]["seeds"]:
@@ -317,10 +320,10 @@ def test_a_change_runs_again_exactly_what_it_must(
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("workflow/lib/engine.py", set()),  # trains what is not in this study
+        ("workflow/lib/engine/training.py", set()),  # trains what is not in this study
         ("methods/linear_probe.py", set()),
         ("methods/logistic_regression.py", {*jobs("logistic_regression"), *WHOLE}),
-        ("workflow/lib/protocol.py", {*LEARNED, *ZERO_SHOT, *WHOLE}),
+        ("workflow/lib/evaluation/protocol.py", {*LEARNED, *ZERO_SHOT, *WHOLE}),
         ("workflow/scripts/tables.py", {"rendering the tables"}),
     ],
 )
@@ -431,7 +434,7 @@ def test_a_study_of_this_repository_has_a_plan(tmp_path: Path, path: Path) -> No
 
 def test_images_go_all_the_way_to_a_table(tmp_path: Path) -> None:
     """Real images, and a model that knows nothing: what it says is of no interest, that it is said is."""
-    from tests.lib import tiny
+    from tests.encoding import tiny
 
     config = {
         "study": "numbers",
@@ -444,7 +447,7 @@ def test_images_go_all_the_way_to_a_table(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    made = features.read(tmp_path / "features/tiny/digits.safetensors")
+    made = store.read(tmp_path / "features/tiny/digits.safetensors")
     assert [len(made.splits[split].y) for split in ("train", "val", "test")] == [898, 449, 450]
     assert made.classnames[:2] == ("zero", "one")
     record = records.read(tmp_path / "results/numbers/metrics/digits/tiny/logistic_regression/1.json")

@@ -18,10 +18,10 @@ import psutil
 import yaml
 
 from tests.conftest import make_features, without
-from tests.lib import tiny
+from tests.encoding import tiny
 from tests.test_views import photographs
 from tests.test_workflow import PLUGIN, save_vectors
-from workflow.lib import orphans
+from workflow.lib.jobs import orphans
 
 PATIENCE = 500  # seconds that nothing takes, however busy the machine
 TIMES = {"seconds", "fit_seconds", "peak_memory_mb", "commit"}
@@ -115,7 +115,7 @@ class Run:
 def _runs(process: psutil.Process, script: str) -> bool:
     """Whether the process runs the script, or is the server that forks cells ("forks"), or a cell that it forked."""
     try:
-        server, own = ["-m", "workflow.lib.forks"], process.cmdline()[1:3]
+        server, own = ["-m", "workflow.lib.jobs.forks"], process.cmdline()[1:3]
         if own != server:
             return own == ["-m", f"workflow.scripts.{script}"]
         parent = process.parent()

@@ -9,10 +9,10 @@ import pytest
 
 from tests.faults import study
 from tests.faults.test_failed import CELL, change
-from workflow.lib import records
+from workflow.lib.evaluation import records
 
 pytestmark = pytest.mark.slow
-# As the README's section on trouble has it.
+# As docs/troubleshooting.md has it.
 TOUCH = "find data features results -newermt now -exec touch {} +"
 
 

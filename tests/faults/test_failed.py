@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.faults import study
-from workflow.lib import records
+from workflow.lib.evaluation import records
 
 pytestmark = pytest.mark.slow
 CELL = "results/faults/metrics/photos/mine/means/1.json"

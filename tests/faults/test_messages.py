@@ -1,4 +1,4 @@
-"""What Snakemake prints when something is wrong is what the README's section on trouble explains."""
+"""What Snakemake prints when something is wrong is what docs/troubleshooting.md explains."""
 
 import re
 from pathlib import Path
@@ -8,16 +8,14 @@ import pytest
 from tests.faults import study
 from tests.faults.test_orphans import CELL, hold
 from tests.test_workflow import ROOT
-from workflow.lib import records
+from workflow.lib.evaluation import records
 
 pytestmark = pytest.mark.slow
 
 
 def explained() -> list[list[str]]:
-    """The messages in the README's table: those of a row stand in one output, in this order."""
-    section = (
-        (ROOT / "README.md").read_text(encoding="utf-8").split("## When something goes wrong")[1].split("\n## ")[0]
-    )
+    """The messages in the page's tables: those of a row stand in one output, in this order."""
+    section = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (.*?) \|", section, re.MULTILINE)
     return [re.findall("`(.+?)`", row) for row in rows if "`" in row]
 

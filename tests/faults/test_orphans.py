@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults import study
 from tests.faults.test_failed import change
-from workflow.lib import records
+from workflow.lib.evaluation import records
 
 pytestmark = pytest.mark.slow
 CELL = "results/faults/metrics/photos/mine/means/1.json"

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.encoding import tiny
 from tests.fuzz.corpus import TEXTS, TRAPS, damaged, hostile, json_text, mutated, outcome
-from tests.lib import tiny
-from workflow.lib import backbones
+from workflow.lib.encoding import backbones
 from workflow.lib.errors import UserError
 
 HEAVY = settings(max_examples=max(15, settings().max_examples // 5))  # each of them builds a model

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import TEXTS, TRAPS, damaged, mutated, outcome
-from workflow.lib import study
 from workflow.lib.errors import UserError
+from workflow.lib.study import study
 
 ROOT = Path(__file__).parents[2]
 RIGHT: dict[str, Any] = {

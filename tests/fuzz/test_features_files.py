@@ -18,9 +18,10 @@ from numpy.lib import format as npy
 
 from tests.conftest import make_features
 from tests.fuzz.corpus import TEXTS, TRAPS, damaged, json_text, mutated, outcome
-from workflow.lib import features, features_npz, tensorfile
 from workflow.lib.errors import UserError
-from workflow.lib.features import Features, Split
+from workflow.lib.features import npz as from_npz
+from workflow.lib.features import store, tensorfile
+from workflow.lib.features.store import Features, Split
 
 SMALL = make_features(classes=2, dim=3)
 METADATA = {
@@ -59,7 +60,7 @@ def same(a: Features, b: Features) -> bool:
 def safetensors(path: Path) -> bytes:
     views = np.ones((len(SMALL.splits["train"].y), 2, 3), np.float32)
     files = {name: [f"{name}/{i}.png" for i in range(len(split.y))] for name, split in SMALL.splits.items()}
-    features.write(path, replace(SMALL, train_views=views, files=files))
+    store.write(path, replace(SMALL, train_views=views, files=files))
     return path.read_bytes()
 
 
@@ -90,7 +91,7 @@ def check(path: Path, content: bytes) -> Features | None:
 
 def loaded(path: Path, splits: list[str] | None = None) -> Features:
     """All that a job may take of the file."""
-    read = features.read(path, splits)
+    read = store.read(path, splits)
     found = {name: Split(np.asarray(split.x), split.y) for name, split in read.splits.items()}
     views = None if read.train_views is None else np.asarray(read.train_views)
     listed = {name: list(read.files[name]) for name in read.files}
@@ -171,7 +172,7 @@ def members(**content: bytes) -> bytes:
 
 def check_npz(path: Path, content: bytes) -> Features | None:
     path.write_bytes(content)
-    found = outcome(lambda: features_npz.read_npz(path), path)
+    found = outcome(lambda: from_npz.read_npz(path), path)
     if found is not None:
         sound(found)
     return found
@@ -228,7 +229,7 @@ ODD = [
 ]
 
 
-@given(name=st.sampled_from(features_npz.NAMES), value=st.sampled_from(ODD))
+@given(name=st.sampled_from(from_npz.NAMES), value=st.sampled_from(ODD))
 def test_an_array_of_another_type_or_shape(tmp_path: Path, name: str, value: Any) -> None:
     check_npz(tmp_path / "f.npz", npz({name: value}))
 
@@ -249,13 +250,13 @@ class Trap:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("name", features_npz.NAMES)
+@pytest.mark.parametrize("name", from_npz.NAMES)
 def test_nothing_is_ever_unpickled(tmp_path: Path, name: str) -> None:
     sprung = tmp_path / "sprung"
     path = tmp_path / "f.npz"
     assert check_npz(path, npz({name: np.array([Trap(sprung)], dtype=object)})) is None
     with pytest.raises(UserError, match=f"{name} is an array of Python objects, which is never unpickled"):
-        features_npz.read_npz(path)
+        from_npz.read_npz(path)
     bare = pickle.dumps(Trap(sprung))
     assert check_npz(path, bare) is None
     assert check_npz(path, bare + npz()[-22:]) is None  # ends as a zip does
@@ -310,5 +311,5 @@ def test_members_that_are_packed_in_other_ways(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
-    assert outcome(lambda: features_npz.read_npz(tmp_path), tmp_path) is None
-    assert outcome(lambda: features.read(tmp_path), tmp_path) is None
+    assert outcome(lambda: from_npz.read_npz(tmp_path), tmp_path) is None
+    assert outcome(lambda: store.read(tmp_path), tmp_path) is None

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.fuzz.corpus import TRAPS, damaged, outcome
+from workflow.lib.encoding.images import open_rgb
 from workflow.lib.errors import UserError
-from workflow.lib.images import open_rgb
 
 RAMP = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)
 COLOUR = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], 2)

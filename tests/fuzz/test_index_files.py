@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import TEXTS, TRAPS, damaged, json_text, mutated, outcome
-from workflow.lib import datasets
+from workflow.lib.data import datasets
+from workflow.lib.data.index import Index, read_index, write_index
 from workflow.lib.errors import UserError
-from workflow.lib.index import Index, read_index, write_index
 
 RIGHT = {
     "classnames": ["ant", "bee"],

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import TRAPS, damaged, json_text, mutated, outcome
-from tests.lib import grid
-from workflow.lib import records, rendering, results, tables
+from tests.reporting import grid
 from workflow.lib.errors import UserError
+from workflow.lib.evaluation import records
+from workflow.lib.reporting import rendering, results, tables
 
 PLACE = ("digits", "nano", "probe", "1")
 RIGHT = grid.record(grid.CELLS[PLACE], PLACE)

@@ -12,11 +12,12 @@ from hypothesis.extra import numpy as arrays
 from sklearn import metrics as sklearn_metrics
 from torchmetrics.functional import classification
 
-from tests.lib import grid
-from workflow.lib import rendering, scoring, statistics, supports, tables
-from workflow.lib.batches import bounds
+from tests.reporting import grid
+from workflow.lib.engine.batches import bounds
 from workflow.lib.errors import UserError
-from workflow.lib.results import tidy
+from workflow.lib.evaluation import scoring, supports
+from workflow.lib.reporting import rendering, statistics, tables
+from workflow.lib.reporting.results import tidy
 
 
 @st.composite

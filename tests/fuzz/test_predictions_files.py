@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import TRAPS, damaged, outcome
-from workflow.lib import comparison
+from workflow.lib.reporting import comparison
 
 LABELS = np.array([0, 1, 2, 1, 0])
 PREDICTED = np.array([[[0, 1, 2, 0, 0], [0, 1, 1, 1, 1]], [[2, 2, 2, 2, 2], [0, 0, 0, 0, 0]]], np.int32)

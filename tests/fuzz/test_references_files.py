@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import TEXTS, TRAPS, damaged, outcome
-from tests.lib import grid
-from workflow.lib import references, rendering
+from tests.reporting import grid
 from workflow.lib.errors import UserError
+from workflow.lib.reporting import references, rendering
 
 LINE = ["probes", "probe", "scale=none", "digits", "nano", "1", "35.50", "best epoch", "a paper"]
 OTHER = ["zero-shot", "zero_shot", "", "digits", "nano", "0", "50.5", "", "a paper, page 3"]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import TEXTS
-from tests.lib import grid
-from workflow.lib import figures, rendering
-from workflow.lib.tables import Number, Table
+from tests.reporting import grid
+from workflow.lib.reporting import figures, rendering
+from workflow.lib.reporting.tables import Number, Table
 
 MARKUP = [
     "a|b",

@@ -10,8 +10,8 @@ from hypothesis import given
 
 from tests.conftest import make_features
 from tests.fuzz.corpus import TRAPS, damaged, json_text, mutated, outcome
-from workflow.lib import support_files, supports
-from workflow.lib.features import Features
+from workflow.lib.evaluation import support_files, supports
+from workflow.lib.features.store import Features
 
 BARE = make_features()
 NAMED = Features(

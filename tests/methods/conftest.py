@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from methods import Method, Replica, Support, Task, unit
-from methods.base import Floats, Labels
+from methods.contract.base import Floats, Labels
+from workflow.lib.engine import training
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def make_easy(
         near(np.arange(classes), text_noise),
         scale,
         choosing,
+        engine=training,
     )
     return Easy(task, near(asked, noise), asked)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from methods import Array, Candidate, Classifier, Method, Param, Params, Pullback, Replica, Task
-from methods.check import PROPERTIES, ContractError, check, verdicts
 from methods.linear_probe import LinearProbe
-from methods.registry import load
+from methods.tools.check import PROPERTIES, ContractError, check, verdicts
+from methods.tools.registry import load
 
 BUILT_IN = load().methods
 

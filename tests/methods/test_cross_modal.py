@@ -10,7 +10,7 @@ from methods import Replica
 from methods.cross_modal import CrossModal
 from tests.methods.by_hand import cosine, descend
 from tests.methods.conftest import Easy
-from workflow.lib.batches import Batches
+from workflow.lib.engine.batches import Batches
 
 
 def test_before_it_has_learned_anything_it_is_zero_shot(easy: Easy) -> None:

@@ -5,11 +5,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression as Plain
 from sklearn.preprocessing import StandardScaler
 
-from methods.base import Replica
-from methods.check import problem, scores
+from methods.contract.base import Replica
 from methods.logistic_regression import LogisticRegression
+from methods.tools.check import problem, scores
 from tests.conftest import make_features
-from workflow.lib import cell as cells
+from workflow.lib.evaluation import cell as cells
 
 AT = problem(5, [6] * 5)
 

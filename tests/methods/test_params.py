@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from methods.params import Param, expand, label, nearest, show
+from methods.contract.params import Param, expand, label, nearest, show
 
 RATIO = Param(0.2, "", low=0, high=1)
 RATE = Param(1e-4, "", above=0)

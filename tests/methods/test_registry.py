@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from methods import registry
-from methods.base import Method
+from methods.contract.base import Method
+from methods.tools import registry
 
 ROOT = Path(__file__).parents[2]
 FIRST_SET = {"zero_shot", "logistic_regression", "linear_probe", "attention_probe", "clip_adapter"}
@@ -45,7 +45,7 @@ def test_a_method_declares_what_tables_and_documents_need(name: str) -> None:
 def test_loading_the_methods_imports_no_heavy_library() -> None:
     """The Snakefile loads them whenever it is parsed, twice for each job of a cluster."""
     heavy = {"torch", "sklearn", "scipy", "torchvision", "open_clip", "torchmetrics", "pandas", "PIL"}
-    program = f"import sys; from methods import registry; registry.load(); print(sorted({heavy} & set(sys.modules)))"
+    program = f"import sys; from methods.tools.registry import load; load(); print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

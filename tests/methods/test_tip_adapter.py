@@ -9,10 +9,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from methods import Replica, Support, Task, unit
+from methods.contract import cache_model
 from methods.tip_adapter import TipAdapter
 from tests.methods.conftest import Easy
-from workflow.lib import cache_model
-from workflow.lib.protocol import Judge, Outcome, Queries
+from workflow.lib.evaluation.protocol import Judge, Outcome, Queries
 
 
 def test_it_is_the_published_formula_image_by_image(easy: Easy) -> None:

@@ -1,14 +1,5 @@
-"""Errors that are the user's to mend, and how every script ends on them: one line, no traceback."""
+"""Mistakes of the user: one line each that says what is wrong, where, and what to do instead."""
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Callable
-
-from workflow.lib import orphans
-
-FAILED = 1
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _HEAD, _TAIL = 400, 190  # of a long line: what is wrong stands first, what is allowed last
 
 
@@ -36,20 +27,3 @@ def describe(error: UserError | OSError) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return shortened(f"{error.filename}: {error.strerror or type(error).__name__}")
     return shortened(error) or type(error).__name__
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`.
-
-    `UserError` and `OSError` end in one line on stderr and exit status 1, an interrupt in status 130. Any other
-    exception is a defect of ours and keeps its traceback. A script that is a job ends with its Snakemake.
-    """
-    orphans.watch()
-    try:
-        main()
-    except (UserError, OSError) as error:
-        print(f"error: {describe(error)}", file=sys.stderr, flush=True)
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr, flush=True)
-        sys.exit(INTERRUPTED)

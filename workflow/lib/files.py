@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from workflow.lib import orphans
 from workflow.lib.errors import UserError
+from workflow.lib.jobs import orphans
 
 _FOR_EVERYONE = 0o666  # what open() asks for, before the umask
 

@@ -5,9 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from workflow.lib import orphans, stale_lock
+from workflow.lib.jobs import orphans, stale_lock
 from workflow.lib.errors import UserError
-from workflow.lib.study import load as load_study
+from workflow.lib.study.study import load as load_study
 
 try:
     STUDY = load_study(config, workflow.configfiles)

@@ -3,9 +3,10 @@ import shlex
 
 from snakemake.io import sourcecache_entry
 
-from workflow.lib import estimates
-from workflow.lib.code import code_hash
-from workflow.lib.datasets import COMMON
+from workflow.lib.study import estimates
+from workflow.lib.jobs.code import code_hash
+from workflow.lib.data.datasets import COMMON
+from workflow.lib.evaluation import engines
 
 
 def dataset_options(dataset):
@@ -164,8 +165,9 @@ def method_options(spec):
     """Of a method's cells: what is imported before them, then the hash of the code behind them and the plugin's file."""
     entry = spec.entry
     plugin = ["--plugin", entry.where] if entry.where in STUDY.plugins else []
-    code = code_hash(SCRIPTS / "evaluate.py", entry.file)
-    return shlex.join([*spec.method.imports, "--", "--code", code, *plugin])
+    imports = engines.imports(entry.method)
+    code = code_hash(SCRIPTS / "evaluate.py", entry.file, modules=imports)
+    return shlex.join([*imports, "--", "--code", code, *plugin])
 
 
 # Read once, not once a job.

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from methods.params import nearest
-from workflow.lib import comparison
-from workflow.lib.comparison import Place, Ring, Row
-from workflow.lib.errors import UserError, run
-from workflow.lib.results import Plan
-from workflow.lib.statistics import Difference, significant
-from workflow.lib.tables import name
+from methods.contract.params import nearest
+from workflow.lib.errors import UserError
+from workflow.lib.jobs.entry import run
+from workflow.lib.reporting import comparison
+from workflow.lib.reporting.comparison import Place, Ring, Row
+from workflow.lib.reporting.results import Plan
+from workflow.lib.reporting.statistics import Difference, significant
+from workflow.lib.reporting.tables import name
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ import json
 import logging
 from pathlib import Path
 
-from workflow.lib import datasets, errors, logs
+from workflow.lib.data import datasets
+from workflow.lib.jobs import entry, logs
 
 log = logging.getLogger("workflow.scripts.dataset")
 
@@ -35,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    entry.run(main)

@@ -8,16 +8,18 @@ import traceback
 from importlib import import_module
 from typing import Any
 
-from workflow.lib import clock as clocks
+from workflow.lib.jobs import clock as clocks
 
 
 def main() -> None:
     arguments = _arguments()
     _pin_threads(arguments.threads)
 
-    from methods import registry
-    from workflow.lib import errors, memory, records
-    from workflow.lib.cell import Cell
+    from methods.tools import registry
+    from workflow.lib import errors
+    from workflow.lib.evaluation import records
+    from workflow.lib.evaluation.cell import Cell
+    from workflow.lib.jobs import memory
 
     cell = Cell(**json.loads(arguments.spec))
     known = registry.load(arguments.plugin)
@@ -39,7 +41,7 @@ def main() -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, cell: Any, method: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    from workflow.lib import devices, time_limit
+    from workflow.lib.jobs import devices, time_limit
 
     asked = arguments.device if method.gpu else "cpu"
     began = time.perf_counter()
@@ -63,14 +65,15 @@ def _place(cell: Any) -> str:
 def _compute(
     arguments: argparse.Namespace, cell: Any, method: Any, device: str, waited: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    from workflow.lib import cell as cells
-    from workflow.lib import features, origin, records
+    from workflow.lib.evaluation import cell as cells
+    from workflow.lib.evaluation import engines, records
+    from workflow.lib.features import origin, store
 
-    for name in method.imports:
+    for name in engines.imports(type(method)):
         import_module(name)
     clock = {"start": clocks.alive() - waited}
     began = time.perf_counter()
-    read = features.read(arguments.features, cell.splits())
+    read = store.read(arguments.features, cell.splits())
     origin.check(read.metadata, cell.made_of, arguments.features)
     bench = cells.Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
@@ -123,6 +126,6 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    from workflow.lib.errors import run
+    from workflow.lib.jobs.entry import run
 
     run(main)

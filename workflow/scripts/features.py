@@ -11,11 +11,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from workflow.lib import devices, errors, features, features_npz, files, index, logs, shards
+from workflow.lib import files
+from workflow.lib.data import index
+from workflow.lib.data.index import Index
+from workflow.lib.encoding import shards
+from workflow.lib.encoding.shards import Part, Shard
 from workflow.lib.errors import UserError
-from workflow.lib.features import Features
-from workflow.lib.index import Index
-from workflow.lib.shards import Part, Shard
+from workflow.lib.features import npz, store
+from workflow.lib.features.store import Features
+from workflow.lib.jobs import devices, entry, logs
 
 log = logging.getLogger("workflow.scripts.features")
 
@@ -64,7 +68,7 @@ def rename(gathered: Path, out: Path) -> None:
 
 def write(out: Path, made: Features) -> None:
     """Write the features and say what they are."""
-    features.write(out, made)
+    store.write(out, made)
     sizes = ", ".join(f"{name} {len(split.y)}" for name, split in made.splits.items())
     views = "" if made.train_views is None else f"; views of each train image: {made.train_views.shape[1]}"
     log.info("wrote %s: %d classes; images: %s%s", out, len(made.classnames), sizes, views)
@@ -74,7 +78,7 @@ def from_elsewhere(arguments: argparse.Namespace) -> Features:
     """The features in the file that the spec names for this dataset."""
     path = arguments.spec["features"].replace("{dataset}", arguments.dataset)
     log.info("reading %s", path)
-    found = features_npz.read_npz(path)
+    found = npz.read_npz(path)
     metadata = {
         "dataset": arguments.dataset,
         "backbone": arguments.backbone,
@@ -87,7 +91,7 @@ def from_elsewhere(arguments: argparse.Namespace) -> Features:
 def from_images(arguments: argparse.Namespace) -> None:
     """Write the features of the images in the index, by the model that the spec names, or one shard of them."""
     if arguments.index is None:
-        raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given as features")
+        raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given")
     found, shard = index.read_index(arguments.index), Shard(arguments.shard, arguments.shards)
     part = extract(arguments, found, shard)
     if shard.count == 1:
@@ -101,7 +105,7 @@ def extract(arguments: argparse.Namespace, found: Index, shard: Shard) -> Part:
     """What the model makes of the shard's images."""
     device = devices.choose(arguments.device, arguments.jobs_per_gpu, log.info)
     # torch and open_clip take seconds to import: nobody waits for them to hear that there is no index.
-    from workflow.lib import extraction
+    from workflow.lib.encoding import extraction
 
     return extraction.extract(
         found,
@@ -117,4 +121,4 @@ def extract(arguments: argparse.Namespace, found: Index, shard: Shard) -> Part:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    entry.run(main)

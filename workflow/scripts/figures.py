@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from workflow.lib import figures
-from workflow.lib.errors import run
-from workflow.lib.results import Plan, gather
+from workflow.lib.jobs.entry import run
+from workflow.lib.reporting import figures
+from workflow.lib.reporting.results import Plan, gather
 
 
 def main() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from workflow.lib import errors, features, index, shards
+from workflow.lib.data import index
+from workflow.lib.encoding import shards
+from workflow.lib.features import store
+from workflow.lib.jobs import entry
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -21,8 +24,8 @@ def main() -> None:
     """Read, join, write, a few MB at a time."""
     arguments = parse_arguments()
     parts = [shards.read(path) for path in arguments.parts]
-    features.write(arguments.out, shards.gather(index.read_index(arguments.index), parts))
+    store.write(arguments.out, shards.gather(index.read_index(arguments.index), parts))
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    entry.run(main)

@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from workflow.lib import features, support_files
-from workflow.lib.errors import run
+from workflow.lib.evaluation import support_files
+from workflow.lib.features import store
+from workflow.lib.jobs.entry import run
 
 
 def main() -> None:
     arguments = _arguments()
-    read = features.read(arguments.features, ["train"])
+    read = store.read(arguments.features, ["train"])
     support_files.write(arguments.out, arguments.dataset, read, arguments.shots.split(","), arguments.seeds)
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from workflow.lib import comparison, files, references, rendering, tables
-from workflow.lib.errors import UserError, run
-from workflow.lib.results import Plan, Results, gather, tidy, trainings
+from workflow.lib import files
+from workflow.lib.errors import UserError
+from workflow.lib.jobs.entry import run
+from workflow.lib.reporting import comparison, references, rendering, tables
+from workflow.lib.reporting.results import Plan, Results, gather, tidy, trainings
 
 
 def main() -> None:

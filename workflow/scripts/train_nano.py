@@ -11,14 +11,14 @@ from pathlib import Path
 import open_clip
 import torch
 
-from workflow.lib import nano, nano_quality
+from workflow.lib.nano import quality, training
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Draws, trains, saves and reports; the exit status."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    recipe = nano.Recipe(
+    recipe = training.Recipe(
         steps=options.steps,
         planes=options.planes,
         digits=options.digits,
@@ -26,23 +26,23 @@ def main(arguments: list[str] | None = None) -> int:
         seed=options.seed,
     )
     _say(f"drawing {recipe.planes} images of each plane and {recipe.digits} of each digit")
-    pool = nano.load_or_render_pool(recipe, options.threads, options.pool)
-    trainer = nano.Trainer(nano.new_model(options.out / "model.json", recipe.seed), pool, recipe)
+    pool = training.load_or_render_pool(recipe, options.threads, options.pool)
+    trainer = training.Trainer(training.new_model(options.out / "model.json", recipe.seed), pool, recipe)
     checkpoint = options.checkpoint or options.out / "training.pt"
     if options.resume and checkpoint.exists():
         trainer.load_state_dict(torch.load(checkpoint, weights_only=True))
         _say(f"resuming from step {trainer.step}")
     _train(trainer, checkpoint, options.every)
-    nano.save_weights(trainer.model, trainer.tokens, options.out / "model.safetensors")
+    training.save_weights(trainer.model, trainer.tokens, options.out / "model.safetensors")
     checkpoint.unlink(missing_ok=True)
     _say(f"wrote {options.out / 'model.safetensors'}; measured on the test splits:")
-    for what, accuracy in nano_quality.report(options.out).items():
+    for what, accuracy in quality.report(options.out).items():
         _say(f"{what}: {100 * accuracy:.2f} %")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = nano.Recipe()
+    defaults = training.Recipe()
     parser = argparse.ArgumentParser(prog="train_nano", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder with model.json; the weights are written there")
     parser.add_argument("--steps", type=int, default=defaults.steps)
@@ -58,11 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(trainer: nano.Trainer, checkpoint: Path, every: int) -> None:
+def _train(trainer: training.Trainer, checkpoint: Path, every: int) -> None:
     """Runs the trainer; every so many steps it saves a checkpoint and measures both zero-shot accuracies on val."""
     preprocess = open_clip.image_transform(64, is_train=False, mean=None, std=None, interpolation="bicubic")
     tokenizer = open_clip.SimpleTokenizer(context_length=trainer.model.context_length)
-    monitor = nano_quality.Monitor.build("val", preprocess, tokenizer, per_class=10)
+    monitor = quality.Monitor.build("val", preprocess, tokenizer, per_class=10)
     began, first, losses = time.monotonic(), trainer.step, []
     for loss in trainer.run():
         losses.append(loss)
@@ -78,7 +78,7 @@ def _train(trainer: nano.Trainer, checkpoint: Path, every: int) -> None:
             losses.clear()
 
 
-def _save(trainer: nano.Trainer, checkpoint: Path) -> None:
+def _save(trainer: training.Trainer, checkpoint: Path) -> None:
     temporary = checkpoint.with_suffix(".tmp")
     torch.save(trainer.state_dict(), temporary)
     os.replace(temporary, checkpoint)

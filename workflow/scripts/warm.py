@@ -1,7 +1,7 @@
 """Run a script of this folder in a process that has its imports behind it: `warm SCRIPT IMPORTS… -- ARGUMENTS…`.
 
 Most of a small cell's time is the import of torch. The first script of a run starts a server that imports it once and
-forks a process for every script after (workflow/lib/forks.py). The server ends with the Snakemake that started it,
+forks a process for every script after (workflow/lib/jobs/forks.py). The server ends with the Snakemake that started it,
 which the Snakefile names in STUDY_PID. Without that, where there is no fork, or with WARM=0, the script runs as usual.
 This program is what stands in for the script meanwhile: its output, its end and its exit status are the script's.
 """
@@ -19,8 +19,8 @@ import time
 from itertools import pairwise
 from typing import Any
 
-from workflow.lib.memory import REMEDY
-from workflow.lib.orphans import VARIABLE
+from workflow.lib.jobs.memory import REMEDY
+from workflow.lib.jobs.orphans import VARIABLE
 
 PATIENCE = 60.0  # seconds for a server to come up
 KILLED = 128 + signal.SIGKILL
@@ -103,7 +103,7 @@ def _known(path: str) -> socket.socket | None:
 
 def _started(path: str, owner: str) -> socket.socket | None:
     """A new server, or None if it doesn't come up."""
-    command = [sys.executable, "-m", "workflow.lib.forks", path, owner]
+    command = [sys.executable, "-m", "workflow.lib.jobs.forks", path, owner]
     # In a session of its own: an interrupt is for the scripts, and the server tells theirs.
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -1,0 +1,203 @@
+"""What a method sees and what it gives back: `Method`, `Task`, `Support`, `Replica`, `Candidate`.
+
+Nothing here imports torch or scikit-learn: the Snakefile reads the declarations of every method while it is parsed.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.contract.params import Param
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Array = Any  # a NumPy array or a torch tensor: a method uses the one it likes
+Classifier = Callable[[Array], Array]
+Params = Mapping[str, Any]  # the values of a variant, already checked against the declarations
+
+
+def unit(x: Array) -> Array:
+    """Rows of `x (..., D)` divided by their l2 norm; NumPy and torch alike. A zero row stays zero."""
+    norm = (x * x).sum(-1)[..., None] ** 0.5
+    return x / (norm + (norm == 0))
+
+
+@dataclass(frozen=True)
+class Support:
+    """The labelled images that one seed draws: `x (N, D)` float32 and labels `y (N,)` in 0 … K − 1.
+
+    `views (N, V, D)` are V augmented views of each image, for a method that has `views` in its needs; None otherwise.
+    """
+
+    x: Floats
+    y: Labels
+    views: Floats | None = None
+
+    def one_hot(self, classes: int) -> Floats:
+        """`(N, classes)` float32, a 1 in the column of each label."""
+        return np.eye(classes, dtype=np.float32)[self.y]
+
+    def mean_of_views(self) -> "Support":
+        """Each image replaced by the mean of its views, made unit."""
+        return Support(unit(self._views().mean(1)), self.y)
+
+    def every_view(self) -> "Support":
+        """Every view as a sample of its own, `(N · V, D)`; those of an image lie together."""
+        views = self._views()
+        return Support(views.reshape(-1, views.shape[2]), np.repeat(self.y, views.shape[1]))
+
+    def _views(self) -> Floats:
+        if self.views is None:
+            raise ValueError("there are no views of the images: the method must name `views` in its needs")
+        return self.views
+
+
+@dataclass(frozen=True, eq=False)
+class Replica:
+    """One variant with one seed: the parameters, all of them, and the seed of everything random."""
+
+    variant: str
+    params: Params
+    seed: int
+
+    def rng(self, stream: str = "") -> np.random.Generator:
+        """A generator that depends on the seed and the name of the stream alone, never on the other replicas."""
+        return np.random.default_rng([self.seed, *stream.encode()])
+
+    def __str__(self) -> str:
+        return f"variant {self.variant!r}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a method may look at. The reported split is not in it.
+
+    `supports` by seed; `text (K, D)` the unit class text embeddings, or None where the features have none;
+    `logit_scale` the backbone's exp(logit_scale); `choosing` whether the protocol will choose between candidates, so
+    that a grid is worth its time; `device` "cpu" or "cuda"; `threads` for whoever starts a thread pool; `log` for
+    progress; `engine` what trains the replicas of a method that names one.
+    """
+
+    supports: Mapping[int, Support]
+    classnames: Sequence[str]
+    shots: str
+    text: Floats | None = None
+    logit_scale: float = 100.0
+    choosing: bool = False
+    device: str = "cpu"
+    threads: int = 1
+    log: Callable[[str], None] = field(default=lambda line: None)
+    engine: "Engine | None" = None
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.classnames)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(next(iter(self.supports.values())).x.shape[1])
+
+    def class_text(self) -> Floats:
+        """`text (K, D)`, for a method that has declared that it needs it."""
+        if self.text is None:
+            raise ValueError("these features have no text: the method must name `text` in its needs")
+        return self.text
+
+    def trainer(self) -> "Engine":
+        """`engine`, for a method that trains. Raises ValueError where whoever made the task gave none."""
+        if self.engine is None:
+            raise ValueError("this task has no engine: Task(..., engine=workflow.lib.engine.training) brings one")
+        return self.engine
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Classifiers that the protocol may choose: replicas at one point of their fit (an epoch, a grid point).
+
+    `logits` maps queries `(M, D)` to `(len(replicas), M, K)`; it is valid until the generator is resumed. `point`
+    names what the candidate is, `{"epoch": 12}`. The last candidate that a replica yields is its default: the one
+    that is reported when the protocol may choose nothing. `note` reaches the tables as a footnote.
+    """
+
+    replicas: Sequence[Replica]
+    logits: Classifier
+    point: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+    @classmethod
+    def of(
+        cls, replica: Replica, classify: Classifier, point: Mapping[str, float] | None = None, note: str = ""
+    ) -> "Candidate":
+        """A candidate of one replica, from a classifier of queries `(M, D)` into `(M, K)`."""
+        return cls([replica], partial(_alone, classify), point or {}, note)
+
+
+class Engine(Protocol):
+    """What trains replicas side by side: the module `workflow.lib.engine.training` for the heads of `TrainedMethod`."""
+
+    def train(self, method: Any, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        """Train replicas of one shape; a candidate of some of them after every epoch."""
+        ...
+
+    def trainable(self, method: Any, task: Task, replica: Replica) -> int:
+        """How many numbers one replica learns."""
+        ...
+
+
+class Method:
+    """Base of all methods. A small one overrides `classifier`; one that trains yields from `fit` epoch by epoch."""
+
+    name: ClassVar[str]
+    params: ClassVar[Mapping[str, Param]] = {}
+    paper: ClassVar[str] = ""
+    gpu: ClassVar[bool] = False  # whether its cells ask for a GPU
+    learns: ClassVar[bool] = True  # False: uses no labelled image, so one cell serves all shots and seeds
+    engine: ClassVar[str] = ""  # what trains its replicas, as `task.engine`: "heads", or nothing
+    imports: ClassVar[Sequence[str]] = ()  # slow modules, imported before the clock of the fit starts
+    random_per_class: ClassVar[bool] = False  # draws random numbers for each class, as nn.Linear(D, K) does
+
+    def needs(self, params: Params) -> frozenset[str]:
+        """What must be there with these parameters: image, text, views, spatial, text_encoder, model.
+
+        Where it is not, the cell is n/a with the reason. The last three are never there: features are pooled.
+        """
+        return frozenset({"image"})
+
+    def raw(self, params: Params) -> bool:
+        """Whether support and queries come as the backbone gave them, not scaled to unit length."""
+        return False
+
+    def trainable(self, task: Task, params: Params) -> int:
+        """How many numbers are learned from the support."""
+        return 0
+
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
+        """A classifier for one replica: maps queries `(M, D)` to logits `(M, K)`."""
+        raise NotImplementedError(f"{type(self).__name__} must override `classifier` or `fit`")
+
+    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        """Yield the candidates of every replica, in the order in which they come."""
+        for replica in replicas:
+            yield Candidate.of(replica, self.classifier(task, replica))
+
+    @classmethod
+    def defaults(cls, settings: Params) -> dict[str, Any]:
+        """The value of every parameter that `settings` leaves out. Override it where a default depends on others."""
+        return {name: param.default for name, param in cls.params.items()}
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(cls) or "").split("\n")[0]
+
+
+def _alone(classify: Classifier, queries: Array) -> Array:
+    """Logits `(1, M, K)` of one replica's classifier."""
+    return classify(queries)[None]

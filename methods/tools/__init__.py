@@ -1,0 +1,1 @@
+"""What works on methods: finds them, checks them, describes them, writes a new one."""

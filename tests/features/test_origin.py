@@ -1,0 +1,40 @@
+"""Features of another backbone under the same name are told, and not used."""
+
+import pytest
+
+from workflow.lib.features import origin
+from workflow.lib.errors import UserError
+
+SPEC = {"model": "ViT-B-32", "pretrained": "openai", "batch_size": 64}
+MADE = {"spec": SPEC, "templates": ["a {}."]}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "wanted"),
+    [
+        (MADE, {"backbone": SPEC, "templates": ["a {}."]}),
+        (MADE, {"backbone": SPEC | {"batch_size": 16, "precision": "fp32"}, "templates": ["a {}."]}),
+        ({"spec": {"features": "a.npz"}}, {"backbone": {"features": "../b.npz"}, "templates": ["a {}."]}),
+        ({"spec": {"model": "a.json", "weights": "a.pt"}}, {"backbone": {"model": "/b.json"}, "templates": []}),
+        ({}, {"backbone": SPEC, "templates": []}),
+        (MADE, {}),
+    ],
+)
+def test_the_same_features(metadata, wanted):
+    origin.check(metadata, wanted, "x")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "templates", "message"),
+    [
+        (SPEC | {"model": "ViT-L-14"}, ["a {}."], "x: the model was ViT-B-32 when .*, and is ViT-L-14 in this study"),
+        (SPEC | {"pretrained": "laion"}, ["a {}."], "pretrained was openai"),
+        (SPEC | {"precision": "fp16"}, ["a {}."], "the precision was fp32"),
+        (SPEC, ["the {}."], r"the list of templates was \['a {}.'\]"),
+        ({"features": "a.npz"}, ["a {}."], "the model was ViT-B-32 .* is none, but vectors from elsewhere"),
+        ({"model": "a.json", "weights": "a.pt"}, ["a {}."], "the model was ViT-B-32 .* is one by path"),
+    ],
+)
+def test_others(backbone, templates, message):
+    with pytest.raises(UserError, match=message):
+        origin.check(MADE, {"backbone": backbone, "templates": templates}, "x")

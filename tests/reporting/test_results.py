@@ -1,0 +1,172 @@
+"""The records of a study gathered: which rows there are, and results.csv."""
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.reporting import grid
+from workflow.lib.errors import UserError
+from workflow.lib.reporting import results
+from workflow.lib.reporting.results import Plan, Results
+
+
+def test_rows_are_in_the_order_of_the_study_with_what_learns_nothing_on_top() -> None:
+    assert grid.plan().rows() == [
+        ("zero_shot", "-"),
+        ("probe", "scale=none"),
+        ("probe", "scale=standard"),
+        ("adapter", "-"),
+    ]
+
+
+def test_one_cell_of_zero_shot_stands_for_every_number_of_shots() -> None:
+    found = grid.results()
+    assert [found.plan.cell("zero_shot", shots) for shots in ("1", "all")] == ["0", "0"]
+    assert [found.plan.cell("probe", shots) for shots in ("1", "all")] == ["1", "all"]
+    for shots in ("1", "all"):
+        assert found.accuracies("digits", "nano", ("zero_shot", "-"), shots) == [0.50]
+
+
+def test_a_cell_s_files_lie_under_the_study_s_folder() -> None:
+    plan, folder = grid.plan(), Path("results/trial")
+    assert plan.path(folder, "digits", "nano", "probe", "all") == folder / "metrics/digits/nano/probe/all.json"
+    predictions = plan.path(folder, "digits", "nano", "zero_shot", "5", "predictions")
+    assert predictions == folder / "predictions/digits/nano/zero_shot/0.npz"
+
+
+def test_accuracies_are_those_of_the_row_and_the_column() -> None:
+    found = grid.results()
+    assert found.accuracies("planes", "nano", ("probe", "scale=standard"), "all") == [0.46, 0.48]
+    assert found.accuracies("planes", "nano", ("probe", "scale=odd"), "all") == []
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def test_every_record_of_the_plan_is_read_and_none_besides(tmp_path: Path) -> None:
+    grid.write(tmp_path, {**grid.CELLS, ("digits", "nano", "dropped", "1"): {"-": [0.1]}})
+    found = results.gather(grid.plan(), tmp_path)
+    assert (list(found.records), found.missing) == (list(grid.CELLS), [])
+
+
+def test_what_is_missing_is_listed(tmp_path: Path) -> None:
+    grid.write(tmp_path)
+    gone = tmp_path / "metrics/planes/nano/adapter/1.json"
+    gone.unlink()
+    assert results.gather(grid.plan(), tmp_path).missing == [gone]
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    grid.write(tmp_path)
+    (tmp_path / "metrics/planes/nano/adapter/1.json").write_text("{}")
+    with pytest.raises(UserError, match=r"metrics/planes/nano/adapter/1\.json: not a cell's metrics"):
+        results.gather(grid.plan(), tmp_path)
+
+
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(json.dumps(dataclasses.asdict(grid.plan())))
+    assert Plan.read(tmp_path) == grid.plan()
+
+
+def test_without_a_plan_the_study_has_to_be_run_first(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"study\.json: no such file: run the study first"):
+        Plan.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"study": "trial"}'])
+def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(UserError, match=r"study\.json: "):
+        Plan.read(tmp_path)
+
+
+# --- results.csv -------------------------------------------------------------------------------------------------
+
+
+def lines(found: Results) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(results.tidy(found))))
+
+
+def test_the_header_of_results_csv_is_fixed() -> None:
+    assert results.tidy(grid.results()).splitlines()[0] == "dataset,backbone,method,variant,shots,seed,metric,value"
+
+
+def test_results_csv_has_every_number_of_every_seed_once() -> None:
+    found = lines(grid.results())
+    fits = sum(len(seeds) for cell in grid.CELLS.values() for seeds in cell.values())
+    assert len(found) == 6 * fits
+    keys = [tuple(line[key] for key in results.HEADER[:-1]) for line in found]
+    assert len(set(keys)) == len(keys)
+
+
+def test_results_csv_gives_back_the_very_numbers() -> None:
+    accuracy = 1 / 3
+    cells = {**grid.CELLS, ("planes", "nano", "adapter", "1"): {"-": [accuracy, 0.3]}}
+    (line,) = [
+        line
+        for line in lines(grid.results(cells))
+        if (line["dataset"], line["method"], line["shots"], line["seed"], line["metric"])
+        == ("planes", "adapter", "1", "0", "accuracy")
+    ]
+    assert (line["backbone"], line["variant"]) == ("nano", "-")
+    assert float(line["value"]) == accuracy
+
+
+def test_zero_shot_has_no_shots_in_results_csv() -> None:
+    assert {line["shots"] for line in lines(grid.results()) if line["method"] == "zero_shot"} == {"0"}
+
+
+def test_what_could_not_run_has_no_line() -> None:
+    cells = {**grid.CELLS, ("digits", "nano", "zero_shot", "0"): {"-": "needs text"}}
+    found = lines(grid.results(cells))
+    assert not [line for line in found if (line["dataset"], line["method"]) == ("digits", "zero_shot")]
+
+
+def test_a_variant_with_commas_is_one_field() -> None:
+    cells = {("digits", "nano", "probe", "1"): {"inputs=image, scale=none": [0.5]}}
+    assert lines(grid.results(cells))[0]["variant"] == "inputs=image, scale=none"
+
+
+# --- remarks and ranks -------------------------------------------------------------------------------------------
+
+
+def test_remarks_are_the_reasons_and_the_notes_each_once() -> None:
+    found = grid.results()
+    place = ("digits", "nano", "adapter", "1")
+    found.records[place] = grid.record({"-": [0.5, 0.6]}, place, notes=["stopped early"])
+    assert found.remarks("digits", "nano", ("adapter", "-")) == ["shots 1: stopped early"]
+    assert found.remarks("digits", "nano", ("probe", "scale=none")) == []
+
+
+def test_a_row_that_was_never_computed_says_so() -> None:
+    found = grid.results()
+    del found.records["digits", "nano", "adapter", "1"]
+    assert found.remarks("digits", "nano", ("adapter", "-")) == ["shots 1: not computed"]
+
+
+def test_mean_ranks_by_hand() -> None:
+    """digits, 1 shot: 50, 32, 42, 55; all: 50, 81, 90, 71; planes, 1 shot: 25, 10, 13, 25; all: 25, 41, 47, 47."""
+    ranks = results.mean_ranks(grid.results())
+    expected = [(2 + 4 + 1.5 + 4) / 4, (4 + 2 + 4 + 3) / 4, (3 + 1 + 3 + 1.5) / 4, (1 + 3 + 1.5 + 1.5) / 4]
+    assert [ranks[row] for row in grid.plan().rows()] == expected
+
+
+@pytest.mark.parametrize("reason", ["needs text", ""])
+def test_a_row_that_lacks_a_cell_has_no_rank_and_the_others_are_ranked_without_it(reason: str) -> None:
+    cells = {place: found for place, found in grid.CELLS.items() if place[2] != "zero_shot"}
+    if reason:
+        cells |= {(d, "nano", "zero_shot", "0"): {"-": reason} for d in ("digits", "planes")}
+    ranks = results.mean_ranks(grid.results(cells))
+    assert np.isnan(ranks["zero_shot", "-"])
+    assert ranks["adapter", "-"] == (1 + 3 + 1 + 1.5) / 4
+
+
+def test_the_sentence_on_the_trainings_counts_them() -> None:
+    sentence = results.trainings(grid.results())
+    fits = sum(len(seeds) for cell in grid.CELLS.values() for seeds in cell.values())
+    assert sentence.startswith(f"{fits} classifiers in 10 cells: {0.25 * fits:.0f} s of fitting, 13 s of computing")

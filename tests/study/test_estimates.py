@@ -1,0 +1,67 @@
+"""What jobs ask for: enough for what was measured, more for more, and more at the next attempt."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from workflow.lib.study import estimates
+
+ATTEMPTS: dict[str, Callable[[int], int]] = {
+    "a cell's memory": lambda attempt: estimates.cell_memory(5.5, attempt),
+    "a cell's time": lambda attempt: estimates.cell_minutes(5.5, "all", 9, attempt),
+    "an extraction's memory": lambda attempt: estimates.extraction_memory(10_000, 350, attempt),
+    "an extraction's time": lambda attempt: estimates.extraction_minutes(10_000, attempt),
+    "an import's memory": lambda attempt: estimates.import_memory(20, attempt),
+}
+
+
+@pytest.mark.parametrize("ask", ATTEMPTS.values(), ids=ATTEMPTS)
+def test_a_second_attempt_asks_for_twice_as_much(ask: Callable[[int], int]) -> None:
+    assert ask(2) == pytest.approx(2 * ask(1), abs=1)
+
+
+def test_a_cell_of_the_quickstart_has_enough() -> None:
+    """Measured: 694 MB at most, and 40 s for clip_adapter with three variants on all of planes."""
+    assert estimates.cell_memory(5.5, 1) > 694
+    assert 40 / 60 < estimates.cell_minutes(5.5, "all", 9, 1) <= 10
+
+
+def test_time_grows_with_shots_replicas_and_features() -> None:
+    small = estimates.cell_minutes(100, "1", 3, 1)
+    assert small < estimates.cell_minutes(100, "10", 3, 1)
+    assert small < estimates.cell_minutes(100, "1", 30, 1)
+    assert small < estimates.cell_minutes(2000, "1", 3, 1)
+    assert estimates.cell_minutes(100, "64", 3, 1) == estimates.cell_minutes(100, "all", 3, 1)
+
+
+def test_a_cell_without_training_still_has_time_to_start() -> None:
+    assert estimates.cell_minutes(0, "0", 1, 1) == 2
+
+
+def test_an_extraction_holds_its_vectors_and_reads_its_images() -> None:
+    imagenet = 1_300_000
+    assert estimates.extraction_memory(imagenet, 350, 1) > imagenet * 512 * 4 / 1e6
+    assert estimates.extraction_minutes(imagenet, 1) > imagenet / 20 / 60
+
+
+def test_sizes_are_read_from_files(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(bytes(1_500_000))
+    assert estimates.megabytes([str(tmp_path / name) for name in "ab"]) == 3
+    assert estimates.images_in(str(tmp_path / "a")) == 30_000
+
+
+def test_what_is_not_there_yet_is_left_for_later() -> None:
+    """Snakemake asks again when the input is there."""
+    for ask in (estimates.images_in, lambda path: estimates.megabytes([path])):
+        with pytest.raises(FileNotFoundError):
+            ask("nowhere")
+
+
+def test_the_longest_cells_come_first() -> None:
+    order = [("all", 9, True), ("all", 3, True), ("10", 3, True), ("all", 5, False), ("1", 3, True), ("0", 1, False)]
+    found = [estimates.cell_priority(*cell) for cell in order]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(found)
+    assert found[0] < estimates.FIRST

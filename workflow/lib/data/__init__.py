@@ -1,0 +1,1 @@
+"""Datasets: which image belongs to which split and class."""

@@ -1,0 +1,100 @@
+"""Datasets: the sources that there are, and the preparation of one. Light to import: the Snakefile does it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workflow.lib.errors import UserError
+from workflow.lib.data.index import SPLITS, Entry, Index, read_index, write_index
+from workflow.lib.data.sources import digits, features, fgvc_aircraft, folder, planes
+from workflow.lib.data.sources.base import Option, Source
+
+__all__ = [
+    "SOURCES",
+    "SPLITS",
+    "Entry",
+    "Index",
+    "Option",
+    "Source",
+    "prepare",
+    "read_index",
+    "resolve",
+    "shards",
+    "views",
+    "write_index",
+]
+
+SOURCES: Mapping[str, Source] = {
+    module.SOURCE.name: module.SOURCE for module in (digits, planes, fgvc_aircraft, folder, features)
+}
+# What a data set may say whatever its source; these don't touch the images.
+COMMON = ("source", "templates", "supports", "allow_fewer", "views", "flip", "shards")
+
+
+def resolve(spec: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
+    """The source that a dataset's `spec` (as in the study file) names, and all its options with defaults filled in.
+
+    Raises `UserError`, with the key and what is allowed, for anything that the source does not know.
+    """
+    source = SOURCES.get(str(spec.get("source")))
+    if source is None:
+        raise UserError(f"source: {spec.get('source')!r} is unknown{_nearest(spec.get('source'), SOURCES)}")
+    given = {key: value for key, value in spec.items() if key not in COMMON}
+    for key in given:
+        if key not in source.options:
+            raise UserError(f"{key}: not an option of source {source.name}{_nearest(key, source.options)}")
+    return source, {key: _value(key, given, option) for key, option in source.options.items()}
+
+
+def _value(key: str, given: Mapping[str, Any], option: Option) -> Any:
+    if key not in given:
+        if option.required:
+            raise UserError(f"{key}: is wanted: {option.help}")
+        return option.default
+    value = given[key]
+    if type(value) is not option.type:  # bool is a kind of int to isinstance
+        raise UserError(f"{key}: {value!r} is no {option.type.__name__}: {option.help}")
+    if option.allowed and value not in option.allowed:
+        raise UserError(f"{key}: {value!r} is none of {', '.join(map(str, option.allowed))}")
+    return value
+
+
+def views(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """How many `views` of each train image are wanted, and whether to `flip` some of them; empty where none are.
+
+    Raises `UserError`, with the key, where there are no images to make views of.
+    """
+    if "views" not in spec:
+        return {}
+    if source.prepare is None:
+        raise UserError("views: there are no images to augment; allowed: train_views (N, V, D) in the npz file")
+    return {"views": spec["views"], "flip": spec.get("flip", source.flip)}
+
+
+def shards(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """In how many `shards` the images are to be taken; empty where it isn't said.
+
+    Raises `UserError`, with the key, where there are no images.
+    """
+    if "shards" not in spec:
+        return {}
+    if source.prepare is None:
+        raise UserError("shards: there are no images to share out; allowed: leaving it away")
+    return {"shards": spec["shards"]}
+
+
+def _nearest(word: object, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return (f"; did you mean {near[0]}?" if near else "") + f" (known: {', '.join(known) or 'none'})"
+
+
+def prepare(spec: Mapping[str, Any], root: Path, threads: int) -> Index:
+    """Put the dataset of `spec` into the folder `root`, or find it elsewhere; returns its index, not yet written."""
+    source, options = resolve(spec)
+    if source.prepare is None:
+        raise UserError(f"source {source.name} has no images to prepare")
+    root.mkdir(parents=True, exist_ok=True)
+    return source.prepare(root, options, threads)

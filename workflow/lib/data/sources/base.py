@@ -1,0 +1,40 @@
+"""What a source of images is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workflow.lib.data.index import Index
+
+Prepare = Callable[[Path, Mapping[str, Any], int], Index]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of a dataset in the study file. `default` is what it has when it is not given and not `required`."""
+
+    type: type
+    help: str
+    default: Any = None
+    allowed: tuple[Any, ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A way to get images with labels.
+
+    `prepare(root, options, threads)` puts the images into the folder `root`, or finds them elsewhere, and returns their
+    index; `options` has every key of `Source.options`. It is `None` for a source without images. `templates` are the
+    default prompts. `flip` is whether an image may be mirrored and still be of its class.
+    """
+
+    name: str
+    help: str
+    templates: tuple[str, ...]
+    prepare: Prepare | None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    flip: bool = True

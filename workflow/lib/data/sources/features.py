@@ -1,0 +1,12 @@
+"""No images: a dataset that exists only made elsewhere, which its backbone names."""
+
+from __future__ import annotations
+
+from workflow.lib.data.sources.base import Source
+
+SOURCE = Source(
+    name="features",
+    help="no images; every backbone of this dataset is given as `features: path/{dataset}.npz`",
+    templates=(),
+    prepare=None,
+)

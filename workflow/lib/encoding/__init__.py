@@ -1,0 +1,1 @@
+"""Images and class names through a frozen backbone."""

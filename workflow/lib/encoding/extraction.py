@@ -1,0 +1,229 @@
+"""Features from images: every split and the class texts of a dataset, or a shard of them, through one backbone."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from workflow.lib.data.index import Index
+from workflow.lib.encoding import backbones
+from workflow.lib.encoding.backbones import Backbone
+from workflow.lib.encoding.encoder import Encoder
+from workflow.lib.encoding.images import Preprocess
+from workflow.lib.encoding.shards import WHOLE, Part, Shard
+from workflow.lib.encoding.views import Augmentation
+from workflow.lib.encoding.views import load as load_views
+from workflow.lib.errors import UserError, one_line
+from workflow.lib.jobs.memory import is_out_of_memory
+from workflow.lib.jobs.progress import bar
+
+log = logging.getLogger(__name__)
+
+# On a CPU every thread has a batch of its own: small ones stay in its cache and share the work out evenly.
+DEFAULT_BATCH_SIZE = {"cpu": 16, "cuda": 64}
+_BATCHES_AHEAD = 2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def extract(
+    index: Index,
+    spec: Mapping[str, Any],
+    templates: Sequence[str],
+    names: Mapping[str, str],
+    threads: int,
+    device: str = "auto",
+    views: int = 0,
+    flip: bool = True,
+    shard: Shard = WHOLE,
+) -> Part:
+    """Load the backbone of `spec` once, and take the shard's images and, in the first, the class names through it.
+
+    `views` of every train image are added, half of them mirrored if `flip`. `names` goes into the metadata. Raises
+    `UserError` where the model can't be had, an image can't be read or memory runs out.
+    """
+    size = spec.get("batch_size") or DEFAULT_BATCH_SIZE[backbones.choose_device(device).type]
+    paths = [index.root / file for entries in index.splits.values() for file, _ in entries]
+    viewed = [(row, index.root / file) for row, (file, _) in enumerate(index.splits["train"] if views else [])]
+    rows, view_rows = shard.rows(len(paths), size), shard.rows(len(viewed), _images_at_once(size, views))
+    if not rows and not view_rows:
+        log.info("%s: no batch is left for it: %d images in batches of %d", shard, len(paths), size)
+        return Part()
+    with _clear_about_memory(size):
+        backbone = backbones.load(spec, device)
+        log.info("%s on %s, %s, weights %s", spec["model"], backbone.device, backbone.dtype, backbone.fingerprint[:12])
+        made = Part(logit_scale=backbone.logit_scale, metadata={**names, **_provenance(backbone, spec, templates)})
+        if shard.number == 1 and templates:
+            made = replace(made, text=embed_texts(backbone, index.classnames, templates, size, threads))
+        if rows:
+            x = embed_images(backbone, [paths[row] for row in rows], size, threads)
+            made = replace(made, start=rows.start, x=x)
+        if not views:
+            return made
+        how = augmentation(backbone, flip)
+        made = replace(made, metadata={**(made.metadata or {}), "views": {"count": views, **how.describe()}})
+        if view_rows:
+            found = embed_views(backbone, [viewed[row] for row in view_rows], how, views, size, threads)
+            made = replace(made, views_start=view_rows.start, views=found)
+        return made
+
+
+@contextmanager
+def _clear_about_memory(size: int) -> Iterator[None]:
+    """One line where memory runs out outside the forward pass, whose batches are halved before that."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"out of memory ({one_line(error) or type(error).__name__}): give the job more (mem_mb), the data set "
+            f"more `shards`, or the backbone a `batch_size` below {size}"
+        ) from error
+
+
+def augmentation(backbone: Backbone, flip: bool) -> Augmentation:
+    """That of the views: to the size of the backbone's images."""
+    size = json.loads(backbone.preprocessing)["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return Augmentation((height, width), flip=0.5 if flip else 0.0)
+
+
+def _provenance(backbone: Backbone, spec: Mapping[str, Any], templates: Sequence[str]) -> dict[str, Any]:
+    """Everything that the features depend on, apart from the images."""
+    return {
+        "templates": list(templates),
+        "spec": dict(spec),
+        "weights_sha256": backbone.fingerprint,
+        "preprocess": backbone.preprocessing,
+        "precision": spec.get("precision", "fp32"),
+        "device": backbone.device.type,
+        "versions": {name: version(name) for name in ("open_clip_torch", "torch", "torchvision", "pillow")},
+    }
+
+
+def embed_images(
+    backbone: Backbone, paths: Sequence[Path], batch_size: int, threads: int, decode_ahead: bool | None = None
+) -> NDArray[np.float32]:
+    """Pooled embeddings `(N, D)`, not normalised, of the images in `paths`, with a progress line.
+
+    On a GPU `threads` threads decode ahead of the forward pass (`decode_ahead`). On a CPU both want the same cores, and
+    a forward pass spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads
+    takes whole batches from file to embedding, on one core.
+    """
+    preprocess = Preprocess(backbone.preprocess)
+    ahead = backbone.device.type != "cpu" if decode_ahead is None else decode_ahead
+    batches, encode = _batches(paths, batch_size), _encoder(backbone, preprocess, batch_size)
+    with bar(len(paths), "images") as progress, _one_core_a_thread(backbone.device):
+        return _gather(_both(preprocess.load, encode, batches, threads, ahead), len(paths), progress.update)
+
+
+def embed_views(
+    backbone: Backbone,
+    images: Sequence[tuple[int, Path]],
+    how: Augmentation,
+    count: int,
+    batch_size: int,
+    threads: int,
+) -> NDArray[np.float32]:
+    """Pooled embeddings `(N, count, D)`, not normalised, of views of images, each with its row in its split."""
+    ahead = backbone.device.type != "cpu"
+    batches = _batches(images, _images_at_once(batch_size, count))
+    encode = _encoder(backbone, Preprocess(backbone.preprocess), batch_size)
+    total = len(images) * count
+    with bar(total, "views", unit="views") as progress, _one_core_a_thread(backbone.device):
+        x = _gather(_both(partial(load_views, how, count), encode, batches, threads, ahead), total, progress.update)
+    return x.reshape(len(images), count, -1)
+
+
+def _images_at_once(batch_size: int, views: int) -> int:
+    """Images whose views make up a batch."""
+    return max(1, batch_size // max(1, views))
+
+
+def _encoder(backbone: Backbone, preprocess: Preprocess, batch_size: int) -> Encoder:
+    """From bytes `(N, H, W, 3)` to embeddings `(N, D)`."""
+    return Encoder(lambda images: backbone.encode_images(preprocess.finish(images.to(backbone.device))), batch_size)
+
+
+def _both(
+    load: Callable[[Item], torch.Tensor],
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    items: Iterable[Item],
+    threads: int,
+    ahead: bool,
+) -> Iterator[torch.Tensor]:
+    """`encode(load(item))` of every item: `load` alone in the threads, ahead of `encode`, or both of them there."""
+    if ahead:
+        return map(encode, _in_order(load, items, threads))
+    return _in_order(lambda item: encode(load(item)), items, threads)
+
+
+def embed_texts(
+    backbone: Backbone, classnames: Sequence[str], templates: Sequence[str], batch_size: int, threads: int
+) -> NDArray[np.float32]:
+    """Text embeddings `(K, T, D)`, not normalised: each of K classes in each of T templates."""
+    prompts = [template.replace("{}", name) for name in classnames for template in templates]
+    encoder = Encoder(backbone.encode_tokens, batch_size)
+    work = (backbone.tokenizer(batch) for batch in _batches(prompts, batch_size))
+    with bar(len(prompts), "texts", unit="texts") as progress, _one_core_a_thread(backbone.device):
+        embeddings = _gather(_in_order(encoder, work, threads), len(prompts), progress.update)
+    return embeddings.reshape(len(classnames), len(templates), -1)
+
+
+def _gather(results: Iterable[torch.Tensor], total: int, done: Callable[[int], object]) -> NDArray[np.float32]:
+    """The `total` rows of all results, each put into its place as it comes: they are never in memory twice."""
+    gathered, end = np.empty((0, 0), np.float32), 0
+    for part in results:
+        gathered = gathered if end else np.empty((total, part.shape[1]), np.float32)
+        gathered[end : end + len(part)] = part.numpy()
+        end += len(part)
+        done(len(part))
+    return gathered
+
+
+def _batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+def _in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """`work` of every item, done by `threads` threads a few items ahead, and given out in the order of the items."""
+    pool = ThreadPoolExecutor(threads)
+    ahead: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) >= threads + _BATCHES_AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        # After an error or an interrupt the rest is dropped, not worked through.
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_core_a_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, no threads within an operation: the embeddings then don't depend on the number of threads either."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,150 @@
+"""Extraction in shards: which images each of several jobs takes, its part in a file, and the whole gathered from parts.
+
+Images are taken in batches, and a batch is never cut: whatever the number of shards, every batch holds the same images,
+so that every embedding is the same to the last bit. This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workflow.lib.data.index import Index
+from workflow.lib.errors import UserError
+from workflow.lib.features import tensorfile
+from workflow.lib.features.blocks import Array, Rows
+from workflow.lib.features.store import Features, Split
+from workflow.lib.features.tensorfile import TensorFile
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Shard `number`, from 1 to `count`."""
+
+    number: int = 1
+    count: int = 1
+
+    def rows(self, images: int, batch_size: int) -> range:
+        """Its share of so many images in whole batches; empty where there are more shards than batches."""
+        batches = -(-images // batch_size)
+        first, last = (
+            -(-batches * i // self.count) for i in (self.number - 1, self.number)
+        )  # the first is never empty
+        return range(first * batch_size, min(last * batch_size, images))
+
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.count}"
+
+
+WHOLE = Shard()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one shard has made: embeddings `x (N, D)` of the images `start` and up, counted split after split.
+
+    `views (M, V, D)` are those of the images `views_start` and up of train. The first shard alone has the `text`. A
+    shard without images has neither `x` nor metadata.
+    """
+
+    start: int = 0
+    x: Rows | None = None
+    views_start: int = 0
+    views: Rows | None = None
+    text: NDArray[np.float32] | None = None
+    logit_scale: float = 0.0
+    metadata: dict[str, Any] | None = None
+
+
+def write(path: str | os.PathLike[str], part: Part) -> None:
+    """Write a part. Raises `UserError` for values that are NaN or infinite."""
+    tensors = {"x": part.x, "views": part.views, "text": part.text}
+    numbers = {"start": part.start, "views_start": part.views_start, "logit_scale": part.logit_scale}
+    made: dict[str, Rows] = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    tensorfile.write(path, made, {"part": numbers, "made": part.metadata})
+
+
+def read(path: str | os.PathLike[str]) -> Part:
+    """Open a part, whose embeddings are read when they are taken. Raises `UserError` where the file holds none."""
+    file = TensorFile(path)
+    if "part" not in file.metadata:
+        raise UserError(f"{file.where}: not the part of a shard; {tensorfile.REMEDY}")
+    text = np.asarray(file["text"]) if "text" in file else None
+    x, views = (file.get(name) for name in ("x", "views"))
+    return Part(**file.metadata["part"], x=x, views=views, text=text, metadata=file.metadata["made"])
+
+
+def gather(index: Index, parts: Sequence[Part]) -> Features:
+    """The features of the images in `index` from all of its parts, none of which is loaded.
+
+    Raises `UserError` where they don't fit together: made by different models or on different devices, or one missing.
+    """
+    made = [part for part in parts if part.metadata is not None]
+    for part in made:
+        _check_alike(made[0], part)
+    entries = [entry for split in index.splits.values() for entry in split]
+    x = _joined("images", [(part.start, part.x) for part in made], len(entries))
+    y = np.array([label for _, label in entries], dtype=np.int64)
+    splits, files, end = {}, {}, 0
+    for name, own in index.splits.items():
+        start, end = end, end + len(own)
+        splits[name] = Split(_Joined(x, start, end), y[start:end])
+        files[name] = [file for file, _ in own]
+    views = None
+    if any(part.views is not None for part in made):
+        pieces = _joined("images with views", [(part.views_start, part.views) for part in made], len(files["train"]))
+        views = _Joined(pieces, 0, len(files["train"]))
+    return Features(splits, index.classnames, made[0].text, made[0].logit_scale, made[0].metadata or {}, views, files)
+
+
+def _check_alike(first: Part, other: Part) -> None:
+    """What the features hang on is the same in every shard, the GPU or its lack included."""
+    ours, theirs = first.metadata or {}, other.metadata or {}
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            found = f"{ours.get(key)!r} in one and {theirs.get(key)!r} in another"
+            raise UserError(f"the shards were not made alike: {key} is {found}; add --forcerun shard to the command")
+
+
+def _joined(what: str, found: Sequence[tuple[int, Rows | None]], total: int) -> Sequence[tuple[int, Rows]]:
+    """The pieces that there are, each with the number of its first row, if they are `total` rows without a gap."""
+    pieces, end = [(start, piece) for start, piece in found if piece is not None], 0
+    for start, piece in pieces:
+        if start != end:
+            break
+        end += len(piece)
+    if end != total or end != sum(len(piece) for _, piece in pieces):
+        message = f"the shards don't make up the {total} {what} of the index: after {end} there is a gap or no more"
+        raise UserError(f"{message}; add --forcerun shard to the command")
+    return pieces
+
+
+class _Joined:
+    """Rows `start` to `stop` of several pieces as if they were one array; what is taken of them is a slice."""
+
+    def __init__(self, pieces: Sequence[tuple[int, Rows]], start: int, stop: int) -> None:
+        self._pieces, self._start = pieces, start
+        self.dtype = pieces[0][1].dtype
+        self.shape = (stop - start, *pieces[0][1].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[:], dtype)
+
+    def __getitem__(self, rows: slice) -> Array:
+        """A slice without a step."""
+        start, stop = (edge + self._start for edge in rows.indices(len(self))[:2])
+        return np.concatenate(
+            [
+                piece[max(start - first, 0) : max(stop - first, 0)]
+                for first, piece in self._pieces
+                if first < stop and start < first + len(piece)
+            ]
+        )

@@ -1,0 +1,1 @@
+"""Trains heads: all replicas of a cell side by side."""

@@ -1,0 +1,112 @@
+"""What the engine trains on: the samples of all replicas on the device, each replica in an order of its own."""
+
+from collections.abc import Iterator, Sequence
+from itertools import count, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from methods.contract.base import Replica, Support, Task
+from workflow.lib.engine.heads import Trainable
+
+
+class Batches:
+    """The batches of R replicas without end: `x (R, B, D)` and `y (R, B)`. `per_epoch` steps see every sample once.
+
+    With one source an epoch's batches lie in the same memory as every other's: `shuffle`, then `batch(i)`.
+    """
+
+    def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica], batch_size: int) -> None:
+        supports = zip(*(method.sources(task, replica) for replica in replicas), strict=True)
+        self._sources = [
+            _Source(own, [replica.rng(_stream(i)) for replica in replicas], batch_size, task)
+            for i, own in enumerate(supports)
+        ]
+        self.per_epoch = self._sources[0].count
+        self.fixed = len(self._sources) == 1  # others come round at other times
+        self._batches = [source.batches() for source in self._sources]
+
+    def shuffle(self) -> None:
+        """Begin another epoch of the one source."""
+        self._sources[0].shuffle()
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """A batch of the epoch that has begun."""
+        return self._sources[0].batch(step)
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        parts = [next(batches) for batches in self._batches]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([x for x, _ in parts], 1), torch.cat([y for _, y in parts], 1)
+
+
+def _stream(source: int) -> str:
+    """The name of the random stream that orders a source."""
+    return f"order{source}" if source else "order"
+
+
+def bounds(size: int, batch_size: int) -> list[tuple[int, int]]:
+    """Bounds of the batches of one epoch. A remainder of 1 joins the batch before it: BatchNorm can't take it."""
+    width = min(batch_size or size, size)
+    edges = [*range(0, size, width), size]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        del edges[-2]
+    return list(pairwise(edges))
+
+
+class _Source:
+    """One set of samples for each replica; replicas that share it share its memory."""
+
+    def __init__(
+        self, supports: Sequence[Support], rngs: Sequence[np.random.Generator], batch_size: int, task: Task
+    ) -> None:
+        device = task.device
+        self._size, self._rngs = len(supports[0].y), rngs
+        if any(len(support.y) != self._size for support in supports):
+            raise ValueError("supports of different sizes can't be trained side by side")
+        distinct = {id(support.x): support for support in supports}
+        for support in distinct.values():
+            if support.y.min() < 0 or support.y.max() >= task.classes:
+                found = f"{support.y.min()} to {support.y.max()}"
+                raise ValueError(f"labels to train on go from {found}; there are classes 0 to {task.classes - 1}")
+        self._x = torch.from_numpy(np.concatenate([support.x for support in distinct.values()])).to(device)
+        self._y = torch.from_numpy(np.concatenate([support.y for support in distinct.values()])).to(device)
+        first_row = dict(zip(distinct, count(step=self._size), strict=False))
+        self._first = np.array([[first_row[id(support.x)]] for support in supports])
+        self._bounds = bounds(self._size, batch_size)
+        self.count = len(self._bounds)
+        # The rows of a batch lie together, so that a step needs a view and a gather.
+        self._rows = torch.empty(len(supports) * self._size, dtype=torch.int64, device=device)
+        self._labels = torch.empty_like(self._rows)
+        sizes = [(stop - start) * len(supports) for start, stop in self._bounds]
+        shape = len(supports), -1
+        widths = {stop - start for start, stop in self._bounds}
+        room = [self._x.new_empty(len(supports), width, self._x.shape[1]) for width in widths]
+        self._room = {x.shape[1]: (x, x.flatten(0, 1)) for x in room}
+        self._parts = [
+            (rows, labels.view(shape))
+            for rows, labels in zip(torch.split(self._rows, sizes), torch.split(self._labels, sizes), strict=True)
+        ]
+
+    def shuffle(self) -> None:
+        """Another epoch: a new order of the samples, each replica's from its own generator."""
+        order = np.stack([rng.permutation(self._size) for rng in self._rngs]) + self._first
+        rows = np.concatenate([order[:, start:stop].ravel() for start, stop in self._bounds])
+        self._rows.copy_(torch.from_numpy(rows))
+        torch.index_select(self._y, 0, self._rows, out=self._labels)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """`x (R, B, D)`, which the next step writes over, and `y (R, B)` of a step of the epoch."""
+        rows, labels = self._parts[step]
+        x, flat = self._room[labels.shape[1]]
+        torch.index_select(self._x, 0, rows, out=flat)
+        return x, labels
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batch after batch, epoch after epoch."""
+        while True:
+            self.shuffle()
+            for step in range(self.count):
+                yield self.batch(step)

@@ -1,0 +1,114 @@
+"""The head of R replicas: what a method's `logits` gets, and what the engine trains."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from methods.contract.base import Array, Params, Replica, Support, Task
+from methods.contract.by_hand import Pullback
+from methods.contract.recipe import Recipe
+from workflow.lib.engine.layers import Layer, stack
+from workflow.lib.engine.stacking import stacked
+
+
+class Trainable(Protocol):
+    """What the engine needs of a method: `methods.TrainedMethod` says what each member is."""
+
+    name: ClassVar[str]
+    scalars: ClassVar[tuple[str, ...]]
+
+    def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]: ...
+
+    def logits(self, head: Any, x: Array) -> Array: ...
+
+    def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback] | None: ...
+
+    def folded(self, head: Any) -> Callable[[Array], Array]: ...
+
+    def penalty(self, head: Any) -> Array | None: ...
+
+    def sources(self, task: Task, replica: Replica) -> Sequence[Support]: ...
+
+    def recipe(self, task: Task, params: Params) -> Recipe: ...
+
+
+class Head:
+    """The stacked layers, parameters, constants and scalars of R replicas, under their names."""
+
+    def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica]) -> None:
+        self._method = method
+        self._parts = SimpleNamespace()
+        self._layers: dict[str, Layer] = {}
+        self._loose: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}  # trainable, (R, …), by the part and the layer's own name
+        singles = [_single(method, task, replica) for replica in replicas]
+        for name in singles[0]:
+            setattr(self._parts, name, self._stack(name, [single[name] for single in singles], task.device))
+        for name in method.scalars:
+            values = torch.tensor([float(replica.params[name]) for replica in replicas], device=task.device)
+            setattr(self._parts, name, values[:, None, None])
+
+    def _stack(self, name: str, values: Sequence[Any], device: str) -> Any:
+        """One stacked layer, parameter or constant from one of each replica."""
+        if isinstance(values[0], nn.Module):
+            layer = stack([value.to(device) for value in values])
+            self._layers[name] = layer
+            self._register({f"{name}.{inner}": weight for inner, weight in layer.weights.items()})
+            return layer
+        if isinstance(values[0], nn.Parameter):
+            parameter = stacked([value.to(device) for value in values])
+            self._loose[name] = parameter
+            self._register({name: parameter})
+            return parameter
+        constants = [_constant(value, device) for value in values]
+        if all(torch.equal(constant, constants[0]) for constant in constants[1:]):
+            return constants[0]  # shared: one product serves all replicas
+        return torch.stack(constants)
+
+    def _register(self, weights: Mapping[str, Tensor]) -> None:
+        self.weights |= {name: weight for name, weight in weights.items() if weight.requires_grad}
+
+    def train(self, training: bool) -> None:
+        """Whether BatchNorm takes the batch's statistics (and moves its own) or its own."""
+        for layer in self._layers.values():
+            layer.training = training
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        """What one replica has learned, under the names and in the layout of PyTorch's `state_dict`."""
+        layers = ((name, layer.state(replica)) for name, layer in self._layers.items())
+        inner = {f"{name}.{key}": tensor for name, state in layers for key, tensor in state.items()}
+        return inner | {name: tensor[replica] for name, tensor in self._loose.items()}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits `(R, B, K)` of `x (R, B, D)` or `(M, D)`."""
+        return self._method.logits(self._parts, x)
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback] | None:
+        """Logits of a training batch `x (R, B, D)` and how the weights' gradients by name come from theirs, if the
+        method has written that out.
+        """
+        return self._method.vjp(self._parts, x)
+
+    def folded(self) -> Callable[[Tensor], Tensor]:
+        """What maps queries `(M, D)` to logits `(R, M, K)` with the weights as they are now."""
+        return self._method.folded(self._parts)
+
+    def penalty(self) -> Tensor | None:
+        """What the method adds to the loss, `(R,)`."""
+        return self._method.penalty(self._parts)
+
+
+def _single(method: Trainable, task: Task, replica: Replica) -> Mapping[str, Any]:
+    """The layers of one replica, initialised from its own seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(replica.rng("init").integers(2**63)))
+        return method.head(nn, task, replica)
+
+
+def _constant(value: Any, device: str) -> Tensor:
+    array = torch.from_numpy(value) if isinstance(value, np.ndarray) else torch.as_tensor(value)
+    return array.detach().to(device)

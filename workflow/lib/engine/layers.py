@@ -1,0 +1,159 @@
+"""Layers with a leading replica dimension, made by stacking the ordinary layers of each replica.
+
+A stacked layer maps `(R, B, D)`, or `(M, D)` shared by all replicas, to `(R, B, …)`: replica r sees row r alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vjp, vmap
+
+from workflow.lib.engine.batch_norm import BatchNorm
+from workflow.lib.engine.linear import Linear
+from workflow.lib.engine.norm_linear import NormLinear
+from workflow.lib.engine.stacking import Gradients, Late, Pullback
+
+ELEMENTWISE = (nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)  # serve all replicas as they are
+
+
+class Layer(Protocol):
+    """R layers. `weights` are the trainable tensors by name, `training` whether BatchNorm uses the batch."""
+
+    weights: dict[str, Tensor]
+    training: bool
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        """What PyTorch's `state_dict` of one replica's layer holds, but for counters."""
+        ...
+
+
+def stack(layers: Sequence[nn.Module]) -> Layer:
+    """One stacked layer from the layer of each replica."""
+    return _STACKED.get(type(layers[0]), Wrapped)(layers)
+
+
+class Sequential:
+    """R chains of layers. A BatchNorm and the linear layer behind it run as one."""
+
+    def __init__(self, layers: Sequence[nn.Sequential]) -> None:
+        self._parts = [stack(parts) for parts in zip(*layers, strict=True)]
+        self._chain = list(_joined(self._parts))
+        self.weights = {f"{i}.{name}": w for i, part in enumerate(self._parts) for name, w in part.weights.items()}
+
+    @property
+    def training(self) -> bool:
+        return self._parts[0].training
+
+    @training.setter
+    def training(self, training: bool) -> None:
+        for part in self._parts:
+            part.training = training
+        for link, _ in self._chain:
+            if isinstance(link, NormLinear) and not training:
+                link.fold()
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Outside training a chain of one link is `x weight + bias`, of `(R, D, K)` and `(R, 1, K)`."""
+        ((link, _),) = self._chain
+        return link.affine()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for link, _ in self._chain:
+            x = link(x)
+        return x
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
+        """The output for a training batch `x (R, B, D)`, and how gradients come back from it."""
+        pulls = []
+        for link, places in self._chain:
+            x, pull = link.vjp(x)
+            pulls.append((pull, places))
+
+        def pull_all(gradient: Tensor, inputs: bool = True, late: bool = False) -> tuple[Tensor | None, Gradients]:
+            found: dict[str, Tensor | Late] = {}
+            wanted: Tensor | None = gradient
+            for i, (pull, places) in reversed(list(enumerate(pulls))):
+                assert wanted is not None  # only the first link may be told not to give it
+                wanted, gradients = pull(wanted, inputs or i > 0, late)
+                found |= {places[name]: value for name, value in gradients.items()}
+            return wanted, found
+
+        return x, pull_all
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        parts = enumerate(part.state(replica) for part in self._parts)
+        return {f"{i}.{name}": tensor for i, state in parts for name, tensor in state.items()}
+
+
+def _joined(parts: Sequence[Layer]) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """The parts, with a pair in place of each BatchNorm and the linear layer behind it; and how the chain calls
+    the weights of each.
+    """
+    skip = False
+    for i, part in enumerate(parts):
+        after = parts[i + 1] if i + 1 < len(parts) else None
+        if skip or (isinstance(part, Elementwise) and part.idle):
+            skip = False
+        elif isinstance(part, BatchNorm) and isinstance(after, Linear):
+            skip = True
+            own = {f"norm.{name}": f"{i}.{name}" for name in part.weights}
+            yield NormLinear(part, after), own | {f"linear.{name}": f"{i + 1}.{name}" for name in after.weights}
+        else:
+            yield part, {name: f"{i}.{name}" for name in part.weights}
+
+
+class Elementwise:
+    """A layer that has no weights and treats every number alike."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self._layer = layers[0]
+        self.idle = isinstance(self._layer, nn.Identity)
+        self.weights: dict[str, Tensor] = {}
+        self.training = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._layer(x)
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Pullback]:
+        """The output for `x`, and how the gradient comes back from it."""
+        if self.idle:
+            return x, lambda gradient, inputs=True, late=False: (gradient, {})
+        output, derive, *_ = vjp(self._layer, x)
+        return output, lambda gradient, inputs=True, late=False: (derive(gradient)[0] if inputs else None, {})
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        return {}
+
+
+class Wrapped:
+    """R copies of any other module, called through `vmap`. It may draw no random numbers: no dropout."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        parameters, buffers = stack_module_state(list(layers))
+        trained = {name for name, value in layers[0].named_parameters() if value.requires_grad}
+        self._state = {name: value.detach() for name, value in (parameters | buffers).items()}
+        self.weights = {name: self._state[name].requires_grad_() for name in self._state if name in trained}
+        self._module = layers[0]
+        self.training = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        def one(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(self._module, dict(state), (x,))
+
+        self._module.train(self.training)
+        return vmap(one, (0, 0 if x.dim() == 3 else None))(self._state, x)
+
+    def state(self, replica: int) -> dict[str, Tensor]:
+        counters = "num_batches_tracked"
+        return {name: tensor[replica] for name, tensor in self._state.items() if not name.endswith(counters)}
+
+
+_STACKED: dict[type[nn.Module], Callable[[Sequence[Any]], Layer]] = {
+    nn.Linear: Linear,
+    nn.BatchNorm1d: BatchNorm,
+    nn.Sequential: Sequential,
+    **dict.fromkeys(ELEMENTWISE, Elementwise),
+}

@@ -1,0 +1,1 @@
+"""One cell: supports, the fit of a method, the protocol, the scores, the record."""

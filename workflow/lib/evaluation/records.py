@@ -1,0 +1,136 @@
+"""A cell's JSON: made, checked against workflow/schemas/metrics.schema.yaml, written, read."""
+
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from workflow.lib import files
+from workflow.lib.errors import UserError, one_line
+from workflow.lib.evaluation.cell import Bench, Result, metrics
+from workflow.lib.evaluation.protocol import Outcome
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+KINDS = {"metrics": "a cell's metrics", "plan": "what tables were made from"}
+FORMAT = 1
+LIBRARIES = {"numpy": "numpy", "torch": "torch", "numba": "numba", "sklearn": "scikit-learn", "scipy": "scipy"}
+
+Record = Mapping[str, Any]
+_PEAK_UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of the system's account, in parts of a MB
+
+
+def record(bench: Bench, results: Sequence[Result], seconds: Mapping[str, float], origin: Record) -> dict[str, Any]:
+    """The record of a cell; `origin` is its provenance (see `provenance`)."""
+    cell = bench.cell
+    return {
+        "format": FORMAT,
+        "study": cell.study,
+        "dataset": cell.dataset,
+        "backbone": cell.backbone,
+        "method": cell.label,
+        "plugin": cell.method,
+        "shots": cell.shots,
+        "protocol": {"report": cell.report, "select": cell.select, "also": list(cell.also)},
+        "classes": len(bench.features.classnames),
+        "queries": len(bench.labels),
+        "support": len(bench.rows[0]),
+        "variants": [_variant(bench, result) for result in results],
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "provenance": dict(origin),
+    }
+
+
+def _variant(bench: Bench, result: Result) -> dict[str, Any]:
+    return {
+        "variant": result.variant,
+        "params": dict(result.params),
+        "status": "n/a" if result.reason else "ok",
+        "reason": result.reason,
+        "trainable_parameters": result.trainable,
+        "seeds": [
+            {
+                "seed": seed,
+                **_choice(bench, outcome, bench.cell.select),
+                "also": {regime: _choice(bench, outcome, regime) for regime in bench.cell.also},
+                "curve": outcome.curve if len(outcome.curve) > 1 else [],
+                "notes": sorted(set(outcome.notes)),
+            }
+            for seed, outcome in result.outcomes.items()
+        ],
+    }
+
+
+def _choice(bench: Bench, outcome: Outcome, regime: str) -> dict[str, Any]:
+    """What a regime has chosen, and how it did."""
+    return {"metrics": metrics(bench, outcome, regime), "point": dict(outcome.choices[regime].point)}
+
+
+def provenance(device: str, threads: int, features: str, sha256: str, code: str) -> dict[str, Any]:
+    """What a result came from: versions of what was imported, commit, device, hashes, peak memory of this process."""
+    torch = sys.modules.get("torch")
+    gpu = device.startswith("cuda") and torch is not None
+    return {
+        "versions": {"python": platform.python_version()}
+        | {name: version(package) for name, package in LIBRARIES.items() if name in sys.modules},
+        "commit": _commit(),
+        "device": torch.cuda.get_device_name() if gpu and torch else f"cpu ({platform.machine()})",
+        "threads": threads,
+        "features": features,
+        "features_sha256": sha256,
+        "code": code,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNIT, 1),
+        "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1) if gpu and torch else 0.0,
+    }
+
+
+def _commit() -> str:
+    """The commit of the checkout, with `+` when tracked files differ from it; empty outside a repository."""
+    command = [
+        "git",
+        "-C",
+        str(SCHEMAS),
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--dirty=+",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def check(value: Any, where: str, kind: str = "metrics") -> None:
+    """Raise UserError unless `value` is a record, or the plan of a study.
+
+    One line with the file, the place in it and what is wrong there.
+    """
+    problem = next(iter(_validator(kind).iter_errors(value)), None)
+    if problem is not None:
+        place = ".".join(map(str, problem.absolute_path)) or "top level"
+        raise UserError(f"{where}: not {KINDS[kind]}: {place}: {one_line(problem.message)[:200]}")
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read and check a record. Raises UserError that names the file."""
+    try:
+        value = files.read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and the next run makes it anew") from error
+    check(value, str(path))
+    return value
+
+
+@cache
+def _validator(kind: str) -> jsonschema.Draft202012Validator:
+    schema = SCHEMAS / f"{kind}.schema.yaml"
+    return jsonschema.Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))

@@ -1,0 +1,55 @@
+"""Which labelled images a seed draws: nested over shots, and the same for every method.
+
+One permutation per class and seed; n shots are the first n of it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.contract.base import Labels
+from methods.contract.shots import ALL
+from workflow.lib.errors import UserError
+
+FEWSHOT_VAL = 4  # images per class of the small validation set: min(shots, 4)
+
+
+def draw(
+    labels: Labels,
+    classnames: Sequence[str],
+    shots: str,
+    seed: int,
+    split: str = "train",
+    allow_fewer: bool = False,
+) -> NDArray[np.int64]:
+    """Rows of the support: `shots` per class (a number or "all"), class by class.
+
+    A class with fewer images gives all it has where `allow_fewer`; otherwise UserError names it.
+    """
+    rows = [_permutation(labels, k, seed, split) for k in range(len(classnames))]
+    if shots != ALL:
+        if not allow_fewer:
+            _enough(rows, classnames, int(shots), split)
+        rows = [row[: int(shots)] for row in rows]
+    return np.concatenate(rows)
+
+
+def draw_val(labels: Labels, classnames: Sequence[str], shots: str, seed: int) -> NDArray[np.int64]:
+    """Rows of the few-shot selection split: min(shots, 4) images per class of `val`, or all that a class has."""
+    few = FEWSHOT_VAL if shots == ALL else min(int(shots), FEWSHOT_VAL)
+    return draw(labels, classnames, str(few), seed, split="val", allow_fewer=True)
+
+
+def _permutation(labels: Labels, k: int, seed: int, split: str) -> NDArray[np.int64]:
+    rng = np.random.default_rng([seed, k, *split.encode()])
+    return rng.permutation(np.flatnonzero(labels == k))
+
+
+def _enough(rows: Sequence[NDArray[np.int64]], classnames: Sequence[str], shots: int, split: str) -> None:
+    for row, name in zip(rows, classnames, strict=True):
+        if len(row) < shots:
+            raise UserError(
+                f"class '{name}' has {len(row)} images in {split}, {shots} are asked for: "
+                "lower `shots`, or set `allow_fewer: true`"
+            )

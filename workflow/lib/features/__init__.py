@@ -1,0 +1,1 @@
+"""The cached features: tensors in a file with checksums, and features made elsewhere."""

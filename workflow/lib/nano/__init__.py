@@ -1,0 +1,1 @@
+"""`nano`, the embedded backbone: how it is trained and measured."""

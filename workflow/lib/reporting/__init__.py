@@ -1,0 +1,1 @@
+"""The records of a study, gathered: tables, figures, statistics."""

@@ -1,0 +1,101 @@
+"""Figures of a study: accuracy over shots, one line per row of the table, and what peeking would add."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from workflow.lib import files
+from workflow.lib.reporting.results import Results
+from workflow.lib.reporting.tables import caption, name, percent
+
+LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
+MARKERS = "osD^vPX*"
+_TAB20 = mpl.color_sequences["tab20"]
+PALETTE = [*_TAB20[::2], *_TAB20[1::2]]  # the strong ones first
+# Letters stay text and identifiers the same from run to run: equal studies give equal files.
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "clip-adapter-bench",
+    "text.parse_math": False,  # a name with dollar signs is a name
+    "font.size": 9,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
+
+
+def accuracy_figure(results: Results, dataset: str, backbone: str) -> Figure:
+    """Accuracy in percent over shots with standard deviations; zero-shot and other flat rows as lines across."""
+    plan = results.plan
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 5), layout="constrained")
+        axes = figure.add_subplot()
+        for i, method in enumerate(plan.methods):
+            for j, variant in enumerate(method["variants"]):
+                _line(axes, results, (dataset, backbone), (method["label"], variant), i, j)
+        axes.set(
+            xlabel="labelled images per class", ylabel=f"accuracy on {plan.report}, %", title=f"{dataset}, {backbone}"
+        )
+        axes.set_xticks(range(len(plan.shots)), plan.shots)
+        _legend(figure, axes)
+        figure.supxlabel(caption(plan)[-1], fontsize=7, color="0.4")
+    return figure
+
+
+def _line(axes: Any, results: Results, at: tuple[str, str], row: tuple[str, str], color: int, style: int) -> None:
+    """One row of the table: a colour for the method, a line style for the variant."""
+    numbers = [percent(results.accuracies(*at, row, shots)) for shots in results.plan.shots]
+    points = [(x, number.mean, number.sd or 0.0) for x, number in enumerate(numbers) if number is not None]
+    if not points:
+        return
+    x, y, spread = zip(*points, strict=True)
+    learns = any(method["label"] == row[0] and method["learns"] for method in results.plan.methods)
+    shade = PALETTE[color % len(PALETTE)] if learns else "black"
+    look = {"color": shade, "linestyle": LINES[style % len(LINES)], "label": name(row)}
+    marker = MARKERS[color % len(MARKERS)] if learns else ""
+    axes.plot(x, y, marker=marker, markersize=4, **look)
+    axes.fill_between(x, *_band(y, spread), color=shade, alpha=0.12, linewidth=0)
+
+
+def _band(middle: Sequence[float], half: Sequence[float]) -> tuple[list[float], list[float]]:
+    both = list(zip(middle, half, strict=True))
+    return [m - h for m, h in both], [m + h for m, h in both]
+
+
+def peeking_figure(results: Results) -> Figure:
+    """The peeking gap in points over shots, averaged over data sets and backbones, of every row with a curve."""
+    plan = results.plan
+    pairs = [(dataset, backbone) for dataset in plan.datasets for backbone in plan.backbones]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 4.5), layout="constrained")
+        axes = figure.add_subplot()
+        for i, row in enumerate(plan.rows()):
+            gaps = [[g for d, b in pairs for g in results.peeking_gaps(d, b, row, shots)] for shots in plan.shots]
+            points = [(x, 100 * sum(found) / len(found)) for x, found in enumerate(gaps) if found]
+            if points:
+                look: dict[str, Any] = {
+                    "color": PALETTE[i % len(PALETTE)],
+                    "marker": MARKERS[i % len(MARKERS)],
+                    "markersize": 4,
+                }
+                axes.plot(*zip(*points, strict=True), label=name(row), **look)
+        axes.set(xlabel="labelled images per class", ylabel=f"points on {plan.report}", title="Peeking gap")
+        axes.set_xticks(range(len(plan.shots)), plan.shots)
+        axes.set_ylim(bottom=0)
+        if axes.lines:
+            _legend(figure, axes)
+    return figure
+
+
+def _legend(figure: Figure, axes: Any) -> None:
+    """All lines by name: left to itself, Matplotlib leaves out what begins with an underscore."""
+    names = [line.get_label() for line in axes.lines]
+    figure.legend(axes.lines, names, loc="outside right upper", fontsize=8, frameon=False)
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure atomically, in the format of its suffix, without a date in it."""
+    with mpl.rc_context(STYLE), files.atomic(path) as temporary:
+        figure.savefig(temporary, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)

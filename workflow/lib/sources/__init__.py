@@ -1,1 +1,0 @@
-"""Where datasets come from: one module for each source."""

@@ -1,0 +1,255 @@
+"""The study file: checked to the last key, with one line for a mistake, and made into plain data.
+
+Imported by the Snakefile: no torch, no scikit-learn, no image library.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from methods.contract.base import Method
+from methods.contract.params import brief, expand, nearest
+from methods.contract.shots import ZERO
+from methods.tools import registry as plugins
+from workflow.lib.data import datasets
+from workflow.lib.encoding import backbones
+from workflow.lib.errors import UserError, describe, shortened
+from workflow.lib.study import schema
+
+SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+MOST_VARIANTS = 1000  # of one method in one cell
+FOLDERS = {"data": "data", "features": "features", "results": "results"}
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One entry of `methods:`: its label, the plugin's entry, and its variants `(name, parameters)` in order."""
+
+    label: str
+    entry: plugins.Entry
+    variants: Sequence[tuple[str, dict[str, Any]]]
+
+    @property
+    def method(self) -> Method:
+        return self.entry.method()
+
+    @property
+    def learns(self) -> bool:
+        return self.entry.method.learns
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: the grid and the protocol."""
+
+    name: str
+    datasets: Mapping[str, Mapping[str, Any]]
+    backbones: Mapping[str, Mapping[str, Any]]
+    shots: Sequence[str]
+    seeds: int
+    report: str
+    select: str  # the regime that the tables are about
+    methods: Mapping[str, MethodSpec]
+    also: Sequence[str] = ()  # further regimes, shown beside it
+    peeking_gap: bool = False  # whether the tables have a column of it
+    plugins: Sequence[str] = ()
+    references: Mapping[str, str] = field(default_factory=dict)  # <dataset>.<backbone> -> file of published numbers
+    folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
+    jobs_per_gpu: int = 1
+    cell_minutes: float = 0  # the limit on a cell's time; 0: none
+
+    def cells(self) -> list[tuple[str, str, str, str]]:
+        """Every (dataset, backbone, method label, shots), in the order of the file."""
+        return [
+            (dataset, backbone, label, shots)
+            for dataset in self.datasets
+            for backbone in self.backbones
+            for label, spec in self.methods.items()
+            for shots in (self.shots if spec.learns else [ZERO])
+        ]
+
+
+class LocatedError(UserError):
+    """A mistake at one place of the study file: the keys that lead to it, and what is wrong."""
+
+    def __init__(self, keys: Sequence[str | int], message: str) -> None:
+        super().__init__(f"{schema.dotted(keys)}: {message}" if keys else message)
+        self.keys, self.message = list(keys), message
+
+
+def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
+    """Check a configuration, read from `files`, and make it a Study.
+
+    Raises UserError whose line begins with the file, the line number and the keys of the mistake.
+    """
+    try:
+        schema.plain_data(files)
+        schema.finite(config, LocatedError)
+        schema.check(config, SCHEMA, LocatedError)
+        made = _study(config)
+        schema.printable(config, LocatedError)
+        return made
+    except LocatedError as error:
+        raise UserError(shortened(f"{schema.place(config, files, error.keys)}: {error}")) from None
+    except (UserError, OSError) as error:
+        raise UserError(describe(error)) from None
+    except RecursionError:
+        raise UserError(f"{schema.place(config, files, [])}: nested too deeply for a study") from None
+
+
+def _study(config: Mapping[str, Any]) -> Study:
+    protocol: dict[str, Any] = {"report": "test", "select": "last", "peeking_gap": False}
+    protocol |= config.get("protocol") or {}
+    regimes = _regimes(protocol)
+    paths = list(config.get("plugins") or [])
+    sets = {name: _dataset(name, entry) for name, entry in config["datasets"].items()}
+    models = {name: _backbone(name, entry) for name, entry in config["backbones"].items()}
+    _check_pairs(config)
+    return Study(
+        name=config["study"],
+        datasets=sets,
+        backbones=models,
+        shots=[str(shots) for shots in config["shots"]],
+        seeds=config.get("seeds", 3),
+        report=protocol["report"],
+        select=regimes[0],
+        also=regimes[1:],
+        peeking_gap=protocol["peeking_gap"],
+        methods=_methods(config["methods"], paths),
+        plugins=paths,
+        references=_references(config.get("references") or {}, sets, models),
+        folders=FOLDERS | dict(config.get("folders") or {}),
+        jobs_per_gpu=config.get("jobs_per_gpu", 1),
+        cell_minutes=config.get("cell_minutes", 0),
+    )
+
+
+def _regimes(protocol: Mapping[str, Any]) -> list[str]:
+    """The regimes of `select`, one or a list; none of them may choose on val where val is reported."""
+    several = isinstance(protocol["select"], list)
+    regimes = protocol["select"] if several else [protocol["select"]]
+    for i, regime in enumerate(regimes):
+        if protocol["report"] == "val" and regime.startswith("val_"):
+            message = f"'{regime}' would choose on the split that is reported; allowed with val: last, report"
+            raise LocatedError(["protocol", "select", *([i] if several else [])], message)
+    return list(regimes)
+
+
+def _references(files: Mapping[str, str], sets: Collection[str], models: Collection[str]) -> dict[str, str]:
+    """The files of published numbers, each for a table that the study has."""
+    known = [f"{dataset}.{backbone}" for dataset in sets for backbone in models]
+    for table, path in files.items():
+        if table not in known:
+            message = f"the study has no such table; allowed: {', '.join(known)}{nearest(table, known)}"
+            raise LocatedError(["references", table], message)
+        if not Path(path).is_file():
+            raise LocatedError(["references", table], f"no such file: '{path}'")
+    return dict(files)
+
+
+def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        source, options = datasets.resolve(entry)
+        augmented = datasets.views(entry, source) | datasets.shards(entry, source)
+    except UserError as error:
+        raise _keyed(["datasets", name], entry, error) from None
+    templates = list(entry.get("templates") or source.templates)
+    given = {key: value for key, value in options.items() if value is not None}
+    drawing = {key: entry[key] for key in ("supports", "allow_fewer") if key in entry}
+    return {"source": source.name, "templates": templates, **given, **drawing, **augmented}
+
+
+def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        backbones.check(entry)
+    except UserError as error:
+        raise _keyed(["backbones", name], entry, error) from None
+    path = entry.get("features", "")
+    if set("{}") & set(path.replace("{dataset}", "")):
+        message = f"found {brief(path)}, allowed: a path in which {{dataset}} stands for the name of the data set"
+        raise LocatedError(["backbones", name, "features"], message)
+    return dict(entry)
+
+
+def _check_pairs(config: Mapping[str, Any]) -> None:
+    """Data sets without images go with backbones without a model."""
+    bare = next((name for name, entry in config["datasets"].items() if entry["source"] == "features"), None)
+    model = next((name for name, entry in config["backbones"].items() if "features" not in entry), None)
+    if bare is not None and model is not None:
+        message = f"the data set '{bare}' has no images to run a model on; allowed: features: path/{{dataset}}.npz"
+        raise LocatedError(["backbones", model], message)
+
+
+def _keyed(keys: list[str | int], entry: Mapping[str, Any], error: UserError) -> LocatedError:
+    """An error whose text is `key: message`, at that key where the entry has it."""
+    key, _, message = str(error).partition(": ")
+    return LocatedError([*keys, key], message) if key in entry else LocatedError(keys, str(error))
+
+
+def _methods(entries: Mapping[str, Any], paths: Sequence[str]) -> dict[str, MethodSpec]:
+    registry = plugins.load(paths)
+    for i, path in enumerate(paths):
+        if reason := next((plugin.reason for plugin in registry.broken if plugin.where == path), ""):
+            raise LocatedError(["plugins", i], f"can't load '{path}': {reason}")
+        if path not in [entry.where for entry in registry.methods.values()]:
+            message = f"'{path}' registers no method; allowed: a file with a @hookimpl register_methods"
+            raise LocatedError(["plugins", i], message)
+    return {label: _method(registry, label, dict(settings or {})) for label, settings in entries.items()}
+
+
+def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) -> MethodSpec:
+    name = settings.pop("method", label)
+    if not isinstance(name, str) or name not in registry.methods:
+        where = ["methods", label, "method"] if name != label else ["methods", label]
+        raise LocatedError(where, _unknown(registry, name))
+    entry = registry.methods[name]
+    for key, value in settings.items():
+        _parameter(entry.method, label, key, value)
+    count = prod(len(value) for value in settings.values() if isinstance(value, list))
+    if count > MOST_VARIANTS:
+        raise LocatedError(["methods", label], f"found a sweep of {count} variants, allowed: at most {MOST_VARIANTS}")
+    variants = [(variant, _complete(entry.method, given)) for variant, given in expand(_typed(entry.method, settings))]
+    return MethodSpec(label, entry, variants)
+
+
+def _unknown(registry: plugins.Registry, name: Any) -> str:
+    if reason := registry.why(name):
+        return f"the plugin '{name}' can't be used: {reason}"
+    return f"no method {brief(name)}; there are {', '.join(registry.methods)}{nearest(name, registry.methods)}"
+
+
+def _parameter(method: type[Method], label: str, key: str, value: Any) -> None:
+    """Check one parameter of one method: a single value, or a list of different ones."""
+    keys: list[str | int] = ["methods", label, key]
+    if key not in method.params:
+        allowed = ", ".join(method.params) or "none"
+        raise LocatedError(
+            keys, f"{method.name} has no such parameter; allowed: {allowed}{nearest(key, method.params)}"
+        )
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise LocatedError(keys, "an empty list; give a value, or several to sweep")
+    for i, one in enumerate(values):
+        place = [*keys, i] if isinstance(value, list) else keys
+        try:
+            checked = method.params[key].check(one)
+        except ValueError as error:
+            raise LocatedError(place, str(error)) from None
+        if checked in [method.params[key].check(other) for other in values[:i]]:
+            raise LocatedError(place, f"{brief(one)} stands there twice")
+
+
+def _typed(method: type[Method], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in their declared types: `1` for a float parameter becomes 1.0."""
+
+    def typed(key: str, value: Any) -> Any:
+        param = method.params[key]
+        return [param.check(one) for one in value] if isinstance(value, list) else param.check(value)
+
+    return {key: typed(key, value) for key, value in settings.items()}
+
+
+def _complete(method: type[Method], given: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted((method.defaults(given) | dict(given)).items()))
