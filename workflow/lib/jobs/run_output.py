@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 Place = tuple[str, str, str]  # dataset, backbone, shots
 HANDLER = "DefaultStreamHandler"  # Snakemake's name of what writes to the terminal
-_CHATTER = ("Select jobs to execute...", "Execute ")
+_CHATTER = ("Select jobs to execute...", "Finished jobid: 0 ")
 _CLEAR = "\r\x1b[K"
 _SECONDS = {True: 0.2, False: 30.0}  # between two lines on a terminal, and in a log
 
@@ -76,10 +76,10 @@ class RunOutput(logging.Filter):
     def _is_chatter(self, record: logging.LogRecord, event: str, number: Any) -> bool:
         """Lines that the one line stands for."""
         if event == "job_info":
-            return number in self._cells
+            return number in self._cells or getattr(record, "rule_name", "") == "all"
         if event == "group_info":
             return all(job.jobid in self._cells for job in getattr(record, "jobs", ()))
-        return event == "progress" or (not event and str(record.msg).startswith(_CHATTER))
+        return event in ("progress", "job_started") or str(record.msg).startswith(_CHATTER)
 
     def _finished(self, number: int) -> None:
         self._done.add(number)
