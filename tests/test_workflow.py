@@ -77,6 +77,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = snakemake(folder, snakefile=snakefile)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "stdout.txt").write_text(done.stdout)
+    (folder / "stderr.txt").write_text(done.stderr)
     return folder
 
 
@@ -93,6 +94,15 @@ def cells(folder: Path) -> dict[tuple[str, ...], records.Record]:
 
 
 # --- what a run writes -------------------------------------------------------------------------------------------
+
+
+def test_a_run_says_how_far_its_cells_are_in_one_line_and_leaves_no_unfinished_tables(finished: Path) -> None:
+    said = (finished / "stderr.txt").read_text()
+    count = len(cells(finished))
+    assert f"cells: {count} of {count}, " in said
+    assert "(Rule: evaluate)" not in said
+    assert "(Rule: features)" in said
+    assert not (finished / "results/trial/partial_tables").exists()
 
 
 def test_there_is_a_record_for_every_cell_and_none_besides(finished: Path) -> None:
