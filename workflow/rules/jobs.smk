@@ -91,6 +91,7 @@ def cell_spec(wildcards):
             "report": STUDY.report,
             "select": STUDY.select,
             "also": STUDY.also,
+            "curve": STUDY.curve,
             "supports": dataset.get("supports", ""),
             "allow_fewer": dataset.get("allow_fewer", False),
             "variants": [

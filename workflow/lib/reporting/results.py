@@ -32,6 +32,7 @@ class Plan:
     select: str
     also: Sequence[str]  # further regimes
     peeking_gap: bool  # whether tables have a column of it
+    curve: int  # points of a training that were scored at most; 0: every epoch
     references: Mapping[str, str]  # <dataset>.<backbone> -> file of published numbers
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
 
