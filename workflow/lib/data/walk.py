@@ -12,17 +12,23 @@ from workflow.lib.errors import UserError
 
 # Every suffix of a format that Pillow decodes, with its plugin for HEIC. Written out, since the Snakefile looks into
 # folders too, and to import Pillow with its plugins takes longer than to look.
+# fmt: off
 SUFFIXES = frozenset(
-    ".apng .avif .avifs .blp .bmp .bw .cur .dcx .dds .dib .fit .fits .flc .fli .ftc .ftu .gbr .gif .heic .heics .heif"
-    " .heifs .hif .icb .icns .ico .im .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .msp .pbm .pcd .pcx .pfm .pgm"
-    " .png .pnm .ppm .psd .pxr .qoi .ras .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp .xbm .xpm".split()
+    [
+        ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc",
+        ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".icb", ".icns", ".ico",
+        ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".msp", ".pbm",
+        ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba",
+        ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
+    ]
 )
+# fmt: on
 # Registered with Pillow, but not decoded by it alone: text and vectors, containers of data, video.
-NOT_DECODED = frozenset(".bufr .emf .eps .grib .h5 .hdf .iim .mpeg .mpg .ps .wmf".split())
+NOT_DECODED = frozenset([".bufr", ".emf", ".eps", ".grib", ".h5", ".hdf", ".iim", ".mpeg", ".mpg", ".ps", ".wmf"])
 # What systems, file managers and editors leave lying about, in lower case. So is everything that begins with a dot.
 SYSTEM = frozenset(
-    ["__macosx", "__pycache__", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin"]
-    + ["system volume information", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"]
+    {"__macosx", "__pycache__", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin"}
+    | {"system volume information", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 )
 LEFT_OUT_SYSTEM, LEFT_OUT_BARE = "system files", "no suffix"
 
@@ -46,18 +52,14 @@ class Tree:
         """How many images there are."""
         return sum(map(len, self.images.values()))
 
-    def files(self, folder: str = "") -> Iterator[str]:
-        """The images in a folder and all below it, in the order of their folders."""
-        inside = f"{folder}/" if folder else ""
-        for own in sorted(self.images):
-            if own == folder or own.startswith(inside):
-                yield from (f"{own}/{name}" if own else name for name in self.images[own])
+    def files(self) -> Iterator[str]:
+        """All images, in the order of their folders."""
+        for folder in sorted(self.images):
+            yield from (f"{folder}/{name}" if folder else name for name in self.images[folder])
 
-    def below(self, folder: str = "") -> list[str]:
-        """The folders directly in a folder, by name, in order."""
-        start = f"{folder}/" if folder else ""
-        inside = [own[len(start) :] for own in self.folders if own != folder and own.startswith(start)]
-        return sorted(name for name in inside if "/" not in name)
+    def below(self) -> list[str]:
+        """The folders directly in this one, by name, in order."""
+        return sorted(folder for folder in self.folders if folder and "/" not in folder)
 
 
 def is_system(name: str) -> bool:
