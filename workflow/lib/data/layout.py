@@ -64,13 +64,19 @@ def _instead(path: Path) -> str:
     inner = next((name for name in names if set(folders(path / name)) & set(SPELLINGS["train"])), None)
     if inner is not None:
         return f"; did you mean path: {path / inner}?"
-    if near := [name for name in names if difflib.get_close_matches(name.lower(), SPELLINGS["train"], cutoff=0.7)]:
-        return f"; did you mean {near[0]}/? Rename it"
+    if near := nearest(path, "train"):
+        return near
     if loose:
         return f"; {loose} images lie loose in {path}: sort them into folders"
     if names:
         return f"; there are the folders {some(names)}"
     return "; it is empty" if not os.listdir(path) else "; it holds no folder"
+
+
+def nearest(path: Path, split: str) -> str:
+    """A folder in `path` whose name is nearly that of a split, in the words of an error; empty where there is none."""
+    near = (name for name in folders(path) if difflib.get_close_matches(name.lower(), SPELLINGS[split], cutoff=0.7))
+    return next((f"; did you mean {name}/? Rename it" for name in near), "")
 
 
 def is_image(path: Path) -> bool:
@@ -89,12 +95,13 @@ def classes(tree: Tree, reading: str | None) -> Classes:
         beside = "beside the folders of the classes" if tree.below() else "and no folder for each class"
         raise UserError(f"path: {tree.home} holds {len(loose)} images ({some(loose, 1)}) {beside}; move them into some")
     top, leaf = tree.below(), sorted(tree.images)
+    _check_forms(tree.home, top)
+    _check_forms(tree.home, leaf if reading == "leaf" else ())
     if reading is None and len(_grouped(leaf, None)) < len(leaf):
         raise UserError(
             f"classes: the folders in {tree.home} are nested: say `classes: top` for {len(top)} classes ({some(top)}) "
             f"or `classes: leaf` for {len(leaf)} ({some(leaf)})"
         )
-    _check_forms(tree.home, leaf if reading == "leaf" else top)
     grouped = _grouped(leaf, reading)
     found = {
         name: [f"{folder}/{file}" for folder in own for file in tree.images[folder]] for name, own in grouped.items()

@@ -7,6 +7,7 @@ import difflib
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -81,7 +82,7 @@ def _matched(folders: Sequence[str], given: Mapping[str, Any] | str | None) -> d
     names = {normal(key): [normal(name) for name in own] for key, own in found.items()}
     keys = {folder: key for folder in folders for key in (folder.rsplit("/", 1)[-1], folder) if key in names}
     unknown = [key for key in names if key not in keys.values()]
-    where = file_of(given) or "classnames"
+    where = given if isinstance(given, str) else "the study"
     if isinstance(given, str) and (missing := [folder for folder in folders if folder not in keys]):
         raise UserError(f"classnames: {where} has no name for {some(missing)}{_near(missing[0], unknown)}")
     if unknown and not isinstance(given, str):
@@ -114,6 +115,8 @@ def _read(path: str) -> Names:
         raise UserError(f"classnames: no such file: {path!r}")
     try:
         pairs = _rows(path, kind) if kind in (".csv", ".tsv") else _mapping(path, kind)
+    except UserError as error:
+        raise UserError(f"classnames: {error}") from error
     except (ValueError, yaml.YAMLError, csv.Error) as error:
         raise UserError(f"classnames: {path} can't be read ({one_line(error)})") from error
     if not pairs:
@@ -150,14 +153,15 @@ def _mapping(path: str, kind: str) -> dict[str, Any]:
 
 
 def _wordnet(folders: Sequence[str]) -> Names:
-    """The names of WordNet ids: for ImageNet's thousand those that open_clip tests with, else WordNet's own."""
+    """The names of WordNet ids: for ImageNet's thousand those that open_clip tests with, else WordNet's first."""
     import open_clip
     from timm.data.imagenet_info import ImageNetInfo
 
     thousand: Any = ImageNetInfo("imagenet-1k")
     usual = dict(zip(thousand.label_names(), open_clip.IMAGENET_CLASSNAMES, strict=True))
+    twice = {name for name, number in Counter(usual.values()).items() if number > 1}  # missile, sunglasses
     described: Any = ImageNetInfo("imagenet-22k").label_descriptions(as_dict=True)
-    known = described | usual
+    known = described | {own: name for own, name in usual.items() if name not in twice}
     of_folder = {folder: folder.rsplit("/", 1)[-1] for folder in folders}
     return {folder: [known[own].split(",")[0]] for folder, own in of_folder.items() if own in known}
 

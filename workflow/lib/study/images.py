@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.data import contents, datasets
+from workflow.lib.data import contents, datasets, layout
 from workflow.lib.data.index import SPLITS
 from workflow.lib.errors import UserError, describe, shortened
 from workflow.lib.study import schema
@@ -23,7 +23,8 @@ def look(study: Study, config: Mapping[str, Any], files: Sequence[str | Path]) -
     a split that the study needs and it lacks.
     """
     found: dict[str, str] = {}
-    for name, entry in study.datasets.items():
+    models = [name for name, spec in study.backbones.items() if "features" not in spec]
+    for name, entry in study.datasets.items() if models else ():  # features made elsewhere need no image
         try:
             token = _token(study, entry, Path(study.folders["data"]) / name)
         except (UserError, OSError) as error:
@@ -47,7 +48,7 @@ def _token(study: Study, entry: Mapping[str, Any], folder: Path) -> str:
         return ""
     missing = [split for split in SPLITS if split in _wanted(study) and split not in index.splits]
     if missing:
-        there = ", ".join(index.splits)
+        there = ", ".join(index.splits) + layout.nearest(index.root, missing[0])
         raise UserError(f"path: {index.root} has no {missing[0]}/, {_wanted(study)[missing[0]]}; it has {there}")
     return contents.token(folder, contents.state(index))
 
