@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from workflow.lib import files
-from workflow.lib.data.index import Index, write_index
+from workflow.lib.data.index import Index, read_fingerprint, write_index
 from workflow.lib.encoding import backbones, extraction, shards
 from workflow.lib.encoding.encoder import Encoder
 from workflow.lib.encoding.images import Preprocess
@@ -311,7 +311,9 @@ def test_the_job_writes_splits_texts_and_what_they_depend_on(spec, backbone, ind
         "preprocess": backbone.preprocessing,
         "precision": "fp32",
         "device": "cpu",
+        "index": read_fingerprint(tmp_path / "index.json"),
     }
+    assert "prompts: 2 classes, 2 templates, as 'a photo of a owl.', 'a drawing of the owl" in ended.stderr
     assert "images: 13/13" in ended.stderr
     assert "images/s" in ended.stderr
     assert "left" in ended.stderr

@@ -224,7 +224,7 @@ WRONG = [
         "a key of a data set",
         "path: photographs",
         "pth: photographs",
-        "6: datasets.sheets.pth: not an option of source folder; did you mean path? (known: path)",
+        "6: datasets.sheets.pth: not an option of source folder; did you mean path? (known: path, classes)",
     ),
     (
         "a key of a backbone",

@@ -1,4 +1,6 @@
 rule dataset:
+    input:
+        names_file,
     output:
         f"{DATA}/{{dataset}}/index.json",
     log:
@@ -13,6 +15,8 @@ rule dataset:
     params:
         spec=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         root=lambda wildcards, output: os.path.dirname(output[0]),
+        # The job looks for itself. That they differ is why it runs again.
+        contents=lambda wildcards: IMAGES.get(wildcards.dataset, ""),
         code=lambda wildcards: code_hash(SCRIPTS / "dataset.py"),
     message:
         "data set {wildcards.dataset}: preparing images"

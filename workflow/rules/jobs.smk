@@ -5,17 +5,29 @@ from snakemake.io import sourcecache_entry
 
 from workflow.lib.study import estimates
 from workflow.lib.jobs.code import code_hash
+from workflow.lib.data import names
 from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines
 
 
 def dataset_options(dataset):
-    """What the images depend on: templates, supports and views are the concern of the jobs after."""
+    """What the index depends on: templates, supports and views are the concern of the jobs after."""
     return {
         key: value
         for key, value in STUDY.datasets[dataset].items()
-        if key == "source" or key not in COMMON
+        if key in ("source", "classnames") or key not in COMMON
     }
+
+
+def names_file(wildcards):
+    """The file with the names of the classes, where the data set has one."""
+    path = names.file_of(STUDY.datasets[wildcards.dataset].get("classnames"))
+    return [path] if path else []
+
+
+def index_file(wildcards):
+    """Where the index of a data set lies."""
+    return f"{DATA}/{wildcards.dataset}/{images.INDEX}"
 
 
 def shards(wildcards):
@@ -54,7 +66,7 @@ def extraction_inputs(wildcards):
     backbone = STUDY.backbones[wildcards.backbone]
     if "features" in backbone:
         return {"vectors": backbone["features"].replace("{dataset}", wildcards.dataset)}
-    files = {"index": f"{DATA}/{wildcards.dataset}/index.json"}
+    files = {"index": index_file(wildcards)}
     if "weights" in backbone:
         files["weights"] = backbone["weights"]
     if backbone["model"].endswith(".json"):
@@ -108,10 +120,13 @@ def made_of(wildcards):
     When a job fails Snakemake removes its old output, and makes it anew only where something asks for it. What was
     computed from the old features asks by this.
     """
-    return {
+    backbone = STUDY.backbones[wildcards.backbone]
+    made = {} if "features" in backbone else {"index": index_file(wildcards)}
+    return made | {
         "images": dataset_options(wildcards.dataset),
+        "contents": IMAGES.get(wildcards.dataset, ""),
         "templates": STUDY.datasets[wildcards.dataset]["templates"],
-        "backbone": STUDY.backbones[wildcards.backbone],
+        "backbone": backbone,
         "views": views_option(wildcards),
     }
 

@@ -94,6 +94,10 @@ def from_images(arguments: argparse.Namespace) -> None:
         raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given")
     found, shard = index.read_index(arguments.index), Shard(arguments.shard, arguments.shards)
     part = extract(arguments, found, shard)
+    if part.metadata is not None:
+        # Which list of images these are of, and by which names the model knows the classes.
+        listed = {"index": found.fingerprint()} | ({"names": found.prompt_names()} if found.names else {})
+        part = replace(part, metadata=part.metadata | listed)
     if shard.count == 1:
         write(arguments.out, shards.gather(found, [part]))
     else:

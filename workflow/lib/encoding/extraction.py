@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from workflow.lib.data.index import Index
-from workflow.lib.encoding import backbones
+from workflow.lib.encoding import backbones, prompts
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.encoding.encoder import Encoder
 from workflow.lib.encoding.images import Preprocess
@@ -68,7 +68,8 @@ def extract(
         log.info("%s on %s, %s, weights %s", spec["model"], backbone.device, backbone.dtype, backbone.fingerprint[:12])
         made = Part(logit_scale=backbone.logit_scale, metadata={**names, **_provenance(backbone, spec, templates)})
         if shard.number == 1 and templates:
-            made = replace(made, text=embed_texts(backbone, index.classnames, templates, size, threads))
+            of_names = partial(embed_texts, backbone, templates=templates, batch_size=size, threads=threads)
+            made = replace(made, text=prompts.embed(index, templates, backbone.tokenizer, of_names))
         if rows:
             x = embed_images(backbone, [paths[row] for row in rows], size, threads)
             made = replace(made, start=rows.start, x=x)
@@ -177,11 +178,11 @@ def embed_texts(
     backbone: Backbone, classnames: Sequence[str], templates: Sequence[str], batch_size: int, threads: int
 ) -> NDArray[np.float32]:
     """Text embeddings `(K, T, D)`, not normalised: each of K classes in each of T templates."""
-    prompts = [template.replace("{}", name) for name in classnames for template in templates]
+    texts = prompts.prompts(classnames, templates)
     encoder = Encoder(backbone.encode_tokens, batch_size)
-    work = (backbone.tokenizer(batch) for batch in _batches(prompts, batch_size))
-    with bar(len(prompts), "texts", unit="texts") as progress, _one_core_a_thread(backbone.device):
-        embeddings = _gather(_in_order(encoder, work, threads), len(prompts), progress.update)
+    work = (backbone.tokenizer(batch) for batch in _batches(texts, batch_size))
+    with bar(len(texts), "texts", unit="texts") as progress, _one_core_a_thread(backbone.device):
+        embeddings = _gather(_in_order(encoder, work, threads), len(texts), progress.update)
     return embeddings.reshape(len(classnames), len(templates), -1)
 
 

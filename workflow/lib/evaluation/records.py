@@ -17,6 +17,7 @@ from workflow.lib import files
 from workflow.lib.errors import UserError, one_line
 from workflow.lib.evaluation.cell import Bench, Result, metrics
 from workflow.lib.evaluation.protocol import Outcome
+from workflow.lib.features.store import Features
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 KINDS = {"metrics": "a cell's metrics", "plan": "what tables were made from"}
@@ -44,8 +45,18 @@ def record(bench: Bench, results: Sequence[Result], seconds: Mapping[str, float]
         "support": len(bench.rows[0]),
         "variants": [_variant(bench, result) for result in results],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "provenance": dict(origin),
+        "provenance": dict(origin) | _prompts(bench.features),
     }
+
+
+def _prompts(features: Features) -> dict[str, Any]:
+    """The templates, and what they make of the first class; nothing where the text is from elsewhere."""
+    templates, names = features.metadata.get("templates"), features.metadata.get("names")
+    if not templates:
+        return {}
+    first = names[0] if names else features.classnames[:1]
+    texts = [template.replace("{}", name) for name in first for template in templates]
+    return {"prompts": {"templates": list(templates), "first": texts}}
 
 
 def _variant(bench: Bench, result: Result) -> dict[str, Any]:

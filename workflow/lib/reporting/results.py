@@ -98,6 +98,13 @@ class Results:
         everywhere = list(self.plan.shots)
         return [note if at == everywhere else f"shots {', '.join(at)}: {note}" for note, at in where.items()]
 
+    def prompts(self, dataset: str, backbone: str) -> list[str]:
+        """A line with the prompts of the first class, where the features have text of ours."""
+        of_pair = (record for (d, b, *_), record in self.records.items() if (d, b) == (dataset, backbone))
+        texts: list[str] = next((record["provenance"].get("prompts", {}).get("first", []) for record in of_pair), [])
+        more = f" and {len(texts) - 2} more" if len(texts) > 2 else ""
+        return [f"Prompts: {', '.join(map(repr, texts[:2]))}{more}, and likewise for every class."] if texts else []
+
     def _variant(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Record | None:
         label, name = row
         record = self.records.get((dataset, backbone, label, self.plan.cell(label, shots)))

@@ -165,7 +165,7 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         raise _keyed(["datasets", name], entry, error) from None
     templates = list(entry.get("templates") or source.templates)
     given = {key: value for key, value in options.items() if value is not None}
-    drawing = {key: entry[key] for key in ("supports", "allow_fewer") if key in entry}
+    drawing = {key: entry[key] for key in ("classnames", "supports", "allow_fewer") if key in entry}
     return {"source": source.name, "templates": templates, **given, **drawing, **augmented}
 
 
