@@ -109,7 +109,8 @@ def prepare(spec: Mapping[str, Any], root: Path, threads: int) -> Index:
     found = source.prepare(root, options, threads)
     if source.look is not None:
         check(found, str(found.root))
-        hashes = contents.note(root, contents.state(found), threads)
+        seen = look(spec)
+        hashes = contents.note(root, contents.state(found), threads, seen.fingerprint() if seen else "")
         found = replace(found, contents=contents.overall(found, hashes))
     named = names.apply(found, spec.get("classnames"), source.named_by_folders)
     for line in names.remarks(found.classnames, named, spec.get("classnames")):

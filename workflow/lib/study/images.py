@@ -50,7 +50,7 @@ def _token(study: Study, entry: Mapping[str, Any], folder: Path) -> str:
     if missing:
         there = ", ".join(index.splits) + layout.nearest(index.root, missing[0])
         raise UserError(f"path: {index.root} has no {missing[0]}/, {_wanted(study)[missing[0]]}; it has {there}")
-    return contents.token(folder, contents.state(index))
+    return contents.token(folder, index)
 
 
 def _is_gone(entry: Mapping[str, Any]) -> bool:
