@@ -84,6 +84,7 @@ def dataset_table(
         if plan.peeking_gap:
             cells.append(_mean_gap(results, [(dataset, backbone)], row))
         table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
+    table.caption = [*table.caption, *results.missing_images(dataset, backbone)]
     if level is not None:
         table.caption = [*table.caption, LEVEL]
     if plan.peeking_gap:
