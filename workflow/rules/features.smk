@@ -47,14 +47,14 @@ rule features:
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
-        views=views_option,
+        reading=images_options,
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
-        " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 
@@ -80,14 +80,14 @@ rule shard:
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
-        views=views_option,
+        reading=images_options,
         code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
     message:
         "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
     shell:
         "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards}"
-        " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 

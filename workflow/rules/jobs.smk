@@ -74,12 +74,21 @@ def extraction_inputs(wildcards):
     return files
 
 
-def views_option(wildcards):
-    """The augmented views to extract, where a model does it."""
+def images_options(wildcards):
+    """How a model's images are read: augmented views, and what is let in or left out."""
     dataset = STUDY.datasets[wildcards.dataset]
-    if "views" not in dataset or "features" in STUDY.backbones[wildcards.backbone]:
+    if "features" in STUDY.backbones[wildcards.backbone]:
         return ""
-    return f"--views {dataset['views']}" + ("" if dataset["flip"] else " --no-flip")
+    options = [
+        f"--{key.replace('_', '-')} {dataset[key]}"
+        for key in ("views", "max_pixels", "max_aspect")
+        if key in dataset
+    ]
+    if not dataset.get("flip", True):
+        options.append("--no-flip")
+    if dataset.get("skip_bad_images", False):
+        options.append("--skip-bad-images")
+    return " ".join(options)
 
 
 def seeds(spec):
@@ -127,7 +136,7 @@ def made_of(wildcards):
         "contents": IMAGES.get(wildcards.dataset, ""),
         "templates": STUDY.datasets[wildcards.dataset]["templates"],
         "backbone": backbone,
-        "views": views_option(wildcards),
+        "reading": images_options(wildcards),
     }
 
 

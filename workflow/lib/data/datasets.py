@@ -25,6 +25,7 @@ __all__ = [
     "look",
     "prepare",
     "read_index",
+    "reading",
     "resolve",
     "shards",
     "views",
@@ -36,8 +37,9 @@ log = logging.getLogger(__name__)
 SOURCES: Mapping[str, Source] = {
     module.SOURCE.name: module.SOURCE for module in (digits, planes, fgvc_aircraft, folder, features)
 }
+READING = ("skip_bad_images", "max_pixels", "max_aspect")  # how images are read
 # What a data set may say whatever its source; of these the names of classes alone touch the index.
-COMMON = ("source", "templates", "classnames", "supports", "allow_fewer", "views", "flip", "shards")
+COMMON = ("source", "templates", "classnames", "supports", "allow_fewer", "views", "flip", "shards", *READING)
 
 
 def resolve(spec: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
@@ -90,6 +92,17 @@ def shards(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
     if source.prepare is None:
         raise UserError("shards: there are no images to share out; allowed: leaving it away")
     return {"shards": spec["shards"]}
+
+
+def reading(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """What the spec says of images that can't be read, or are larger or longer than others.
+
+    Raises `UserError`, with the key, where there are no images.
+    """
+    given = {key: spec[key] for key in READING if key in spec}
+    if given and source.prepare is None:
+        raise UserError(f"{next(iter(given))}: there are no images to read; allowed: leaving it away")
+    return given
 
 
 def _nearest(word: object, known: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ def dataset_table(
     `level` lists what can't be told from the best of its column; None where that was not tested.
     """
     plan = results.plan
-    described = [*caption(plan), *results.prompts(dataset, backbone)]
+    described = [*caption(plan), *results.prompts(dataset, backbone), *results.missing_images(dataset, backbone)]
     table = Table(f"{dataset}, {backbone}", [shots_heading(shots) for shots in plan.shots], caption=described)
     for row in plan.rows():
         cells: list[Cell] = []
