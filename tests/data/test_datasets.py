@@ -8,8 +8,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from workflow.lib.data import datasets
-from workflow.lib.drawn import planes
 from workflow.lib.data.datasets import SOURCES
+from workflow.lib.drawn import planes
 from workflow.lib.errors import UserError
 
 # --- options ----------------------------------------------------------------------------------------------------------

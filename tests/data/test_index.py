@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from workflow.lib.errors import UserError
 from workflow.lib.data.index import Index, read_index, write_index
+from workflow.lib.errors import UserError
 
 PAIR = [("1.png", 0), ("2.png", 1)]
 SOUND = {"classnames": ["a", "b"], "root": ".", "splits": {"train": [["x/1.png", 0], ["2.png", 1]]}}

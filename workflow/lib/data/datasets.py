@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.errors import UserError
 from workflow.lib.data import contents, names
 from workflow.lib.data.index import SPLITS, Entry, Index, check, read_index, write_index
 from workflow.lib.data.sources import digits, features, fgvc_aircraft, folder, planes
 from workflow.lib.data.sources.base import Option, Source
+from workflow.lib.errors import UserError
 
 __all__ = [
     "SOURCES",

@@ -133,9 +133,7 @@ def _check_forms(path: Path, names: Iterable[str]) -> None:
     for name in names:
         other = seen.setdefault(normal(name), name)
         if other != name:
-            raise UserError(
-                f"path: {path} has {other!a} and {name!a}, the same name in two forms of Unicode; keep one"
-            )
+            raise UserError(f"path: {path} has {other!a} and {name!a}, the same name in two forms of Unicode; keep one")
 
 
 Listed = tuple[tuple[str, ...], dict[str, list[Entry]], Counter[str]]
