@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.errors import UserError
 from workflow.lib.data.index import SPLITS, Entry, Index
 from workflow.lib.data.sources.base import Option, Source
 from workflow.lib.data.sources.download import archive_of, obtain
+from workflow.lib.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from workflow.lib.data.index import SPLITS, Index
-from workflow.lib.jobs.progress import bar
 from workflow.lib.data.sources.base import Source
+from workflow.lib.jobs.progress import bar
 
 
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
