@@ -180,7 +180,7 @@ SHOTS = "a whole number from 1 up, or 'all'"
 NAME = "a name of a-z, 0-9 and _"
 TEMPLATE = "a text with one {}, where the class name goes"
 ONCE = "a list in which nothing stands twice"
-HOOK = "a file with a @hookimpl register_methods"
+HOOK = "a file with a @hookimpl register_methods or register_sources"
 # What is wrong, the text of BASE and what stands in its place, and the line after "study.yaml:". METHODS there
 # stands for all methods there are.
 WRONG = [
@@ -272,7 +272,7 @@ WRONG = [
         "{source: digits}",
         "{source: digit}",
         "3: datasets.digits.source: 'digit' is unknown; did you mean digits?"
-        " (known: digits, planes, fgvc_aircraft, folder, features)",
+        " (known: digits, features, fgvc_aircraft, folder, planes)",
     ),
     (
         "a source that is a list",
@@ -465,7 +465,7 @@ WRONG = [
         "a plugin without a method",
         "[]",
         "[silent.py]",
-        f"16: plugins[0]: 'silent.py' registers no method; allowed: {HOOK}",
+        f"16: plugins[0]: 'silent.py' registers no method and no source; allowed: {HOOK}",
     ),
     (
         "a plugin with a taken name",

@@ -17,11 +17,12 @@ rule dataset:
         root=lambda wildcards, output: os.path.dirname(output[0]),
         # The job looks for itself. That they differ is why it runs again.
         contents=lambda wildcards: IMAGES.get(wildcards.dataset, ""),
-        code=lambda wildcards: code_hash(SCRIPTS / "dataset.py"),
+        code=source_code,
+        plugin=source_options,
     message:
         "data set {wildcards.dataset}: preparing images"
     shell:
-        "python -m workflow.scripts.dataset --name {wildcards.dataset} --spec {params.spec:q}"
+        "python -m workflow.scripts.dataset --name {wildcards.dataset} --spec {params.spec:q} {params.plugin}"
         " --root {params.root:q} --out {output:q} --threads {threads} 2>&1 | tee {log:q}"
 
 

@@ -30,6 +30,17 @@ def index_file(wildcards):
     return f"{DATA}/{wildcards.dataset}/{images.INDEX}"
 
 
+def source_options(wildcards):
+    """Of a dataset's job: the file of the plugin that its source comes from, if it is one of the study's."""
+    where = STUDY.sources[wildcards.dataset].where
+    return f"--plugin {shlex.quote(where)}" if where in STUDY.plugins else ""
+
+
+def source_code(wildcards):
+    """The hash of the code that finds the images: that of the source and what every source shares."""
+    return code_hash(SCRIPTS / "dataset.py", STUDY.sources[wildcards.dataset].file)
+
+
 def shards(wildcards):
     """In how many jobs the images go through the model. Features made elsewhere take none."""
     if "features" in STUDY.backbones[wildcards.backbone]:

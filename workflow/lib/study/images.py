@@ -43,7 +43,7 @@ def known(study: Study) -> dict[str, str]:
 def _token(study: Study, entry: Mapping[str, Any], folder: Path) -> str:
     if _is_gone(entry) and (folder / INDEX).exists():
         return contents.known_token(folder)  # features may outlive their images
-    index = datasets.look(entry)
+    index = datasets.look(entry, study.plugins)
     if index is None:
         return ""
     missing = [split for split in SPLITS if split in _wanted(study) and split not in index.splits]

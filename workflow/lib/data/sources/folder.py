@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from methods.contract.hookspecs import hookimpl
 from workflow.lib.data import layout
 from workflow.lib.data.index import Index
 from workflow.lib.data.sources.base import Option, Source
@@ -50,3 +51,8 @@ SOURCE = Source(
     look=look,
     named_by_folders=True,
 )
+
+
+@hookimpl
+def register_sources() -> list[Source]:
+    return [SOURCE]
