@@ -55,7 +55,9 @@ def test_the_built_in_sources_come_through_the_hook() -> None:
 
 def test_loading_the_sources_imports_no_heavy_library() -> None:
     heavy = {"torch", "sklearn", "scipy", "torchvision", "pandas", "PIL"}
-    program = f"import sys; from workflow.lib.data.registry import load; load(); print(sorted({heavy} & set(sys.modules)))"
+    program = (
+        f"import sys; from workflow.lib.data.registry import load; load(); print(sorted({heavy} & set(sys.modules)))"
+    )
     found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
@@ -75,7 +77,11 @@ def test_a_file_adds_its_source(tmp_path: Path) -> None:
         ("1 / 0", "SHADE", "ZeroDivisionError"),
         ("[Source]", "SHADE", "TypeError: register_sources must return instances of Source, found <class"),
         ("", "3", "TypeError: source squares: options['shade'] must be an Option"),
-        ('[Source("my own", "x", ("{}",), prepare)]', "", "ValueError: source.name must match [a-z0-9_]+, found 'my own'"),
+        (
+            '[Source("my own", "x", ("{}",), prepare)]',
+            "",
+            "ValueError: source.name must match [a-z0-9_]+, found 'my own'",
+        ),
         ('[Source("digits", "x", ("{}",), prepare)]', "", "ValueError: the name 'digits' is taken by built-in"),
         ('[Source("squares", "x", (), prepare)]', "", "ValueError: source squares: templates must have a text with {}"),
     ],
@@ -117,7 +123,9 @@ def test_the_command_lists_and_describes(tmp_path: Path) -> None:
     assert f"can't be used: broken ({broken}): ZeroDivisionError" in listed
     described = sources("describe", "squares", "--plugin", path).stdout
     assert "shade (whole number; default 3): the darkest shade" in described
-    assert json.loads(sources("describe", "squares", "--json", "--plugin", path).stdout)["templates"] == ["a {} square."]
+    assert json.loads(sources("describe", "squares", "--json", "--plugin", path).stdout)["templates"] == [
+        "a {} square."
+    ]
     wrong = sources("describe", "squres", "--plugin", path)
     assert wrong.returncode == 1
     assert wrong.stderr.endswith("; did you mean 'squares'?\n")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from methods.contract.params import brief
-from workflow.lib.errors import UserError
 from workflow.lib.data import contents, names, registry
 from workflow.lib.data.index import SPLITS, Entry, Index, check, read_index, write_index
 from workflow.lib.data.sources.base import Option, Source
+from workflow.lib.errors import UserError
 
 __all__ = [
     "SPLITS",
@@ -39,7 +39,8 @@ COMMON = ("source", "templates", "classnames", "supports", "allow_fewer", "views
 def resolve(spec: Mapping[str, Any], known: registry.Sources | None = None) -> tuple[Source, dict[str, Any]]:
     """The source that a dataset's `spec` (as in the study file) names, and all its options with defaults filled in.
 
-    `known` are the sources that there are; without it, those that need no plugin's path. Raises `UserError`, with the key and what is allowed, for anything that the source does not know.
+    `known` are the sources that there are; without it, those that need no plugin's path. Raises `UserError`, with the
+    key and what is allowed, for anything that the source does not know.
     """
     source = _source(spec.get("source"), registry.load() if known is None else known)
     given = {key: value for key, value in spec.items() if key not in COMMON}

@@ -23,7 +23,11 @@ def _check(source: Any) -> None:
 
 
 _KIND: plugins.Kind[Source] = plugins.Kind(
-    "source", "register_sources", package="workflow.lib.data.sources", folder=Path(__file__).parent / "sources", check=_check
+    "source",
+    "register_sources",
+    package="workflow.lib.data.sources",
+    folder=Path(__file__).parent / "sources",
+    check=_check,
 )
 GROUP = _KIND.group
 

@@ -39,7 +39,10 @@ class Option:
 
     def describe(self) -> str:
         """What may be given: `text, default 'variant', one of …`."""
-        parts = [self.kinds(), "required" if self.required else "" if self.default is None else f"default {self.default}"]
+        parts = [
+            self.kinds(),
+            "required" if self.required else "" if self.default is None else f"default {self.default}",
+        ]
         parts.append(f"one of {', '.join(map(str, self.allowed))}" if self.allowed else "")
         return "; ".join(filter(None, parts))
 
