@@ -22,6 +22,7 @@ rule dataset:
     message:
         "data set {wildcards.dataset}: preparing images"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.dataset --name {wildcards.dataset} --spec {params.spec:q} {params.plugin}"
         " --root {params.root:q} --out {output:q} --threads {threads} 2>&1 | tee {log:q}"
 
@@ -54,6 +55,7 @@ rule features:
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
         " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
@@ -86,6 +88,7 @@ rule shard:
     message:
         "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards}"
         " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
@@ -111,4 +114,5 @@ rule gather:
     message:
         "data set {wildcards.dataset}: gathering {wildcards.shards} shards"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.gather --index {input.index:q} --out {output:q} {input.parts:q} 2>&1 | tee {log:q}"

@@ -1,10 +1,4 @@
-# On the machine where snakemake was called: it takes a second, and it prints the tables.
-localrules:
-    tables,
-    partial_tables,
-    figures,
-
-
+# These run on the machine where snakemake was called: it takes a second, and it prints the tables.
 rule tables:
     input:
         metrics=all_metrics,
@@ -13,6 +7,7 @@ rule tables:
         [in_report(path) for path in TABLES],
     log:
         f"{RESULTS}/logs/tables.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -22,6 +17,7 @@ rule tables:
     message:
         "rendering the tables"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.tables --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
 
 
@@ -29,6 +25,7 @@ rule tables:
 rule partial_tables:
     log:
         f"{RESULTS}/logs/partial_tables.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -37,6 +34,7 @@ rule partial_tables:
     message:
         "rendering what there is"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.tables --partial --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
 
 
@@ -47,6 +45,7 @@ rule figures:
         [in_report(path) for path in FIGURES],
     log:
         f"{RESULTS}/logs/figures.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -56,4 +55,5 @@ rule figures:
     message:
         "drawing the figures"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.figures --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"

@@ -3,7 +3,8 @@ starts, and what has changed there runs again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from workflow.lib.study.study import Study
 INDEX = "index.json"
 
 
-def look(study: Study, config: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, str]:
+def look(
+    study: Study, config: Mapping[str, Any], files: Sequence[str | Path], elsewhere: str = "--config"
+) -> dict[str, str]:
     """For each dataset with images of the user's own, what stands for them in the parameters of jobs.
 
-    Raises `UserError` whose line begins with the file, the line number and the keys, for a fault of the folder, and for
+    What is in no file comes from `elsewhere`. Raises `UserError` whose line begins with the file, the line number and the keys, for a fault of the folder, and for
     a split that the study needs and it lacks.
     """
     found: dict[str, str] = {}
@@ -28,7 +31,7 @@ def look(study: Study, config: Mapping[str, Any], files: Sequence[str | Path]) -
         try:
             token = _token(study, entry, Path(study.folders["data"]) / name)
         except (UserError, OSError) as error:
-            raise _located(error, name, config, files) from None
+            raise _located(error, name, partial(schema.place, config, files, elsewhere=elsewhere), config) from None
         if token:
             found[name] = token
     return found
@@ -65,10 +68,11 @@ def _wanted(study: Study) -> dict[str, str]:
 
 
 def _located(
-    error: UserError | OSError, name: str, config: Mapping[str, Any], files: Sequence[str | Path]
+    error: UserError | OSError, name: str, place: Callable[[Sequence[schema.Key]], str], config: Mapping[str, Any]
 ) -> UserError:
     """The error at the key of the dataset's entry with which its text begins, if it is one."""
     text = describe(error)
     key, _, rest = text.partition(": ")
-    keys, message = (["datasets", name, key], rest) if key in config["datasets"][name] else (["datasets", name], text)
-    return UserError(shortened(f"{schema.place(config, files, keys)}: {schema.dotted(keys)}: {message}"))
+    inside = key in config["datasets"][name]
+    keys, message = (["datasets", name, key], rest) if inside else (["datasets", name], text)
+    return UserError(shortened(f"{place(keys)}: {schema.dotted(keys)}: {message}"))

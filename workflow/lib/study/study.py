@@ -83,10 +83,10 @@ class LocatedError(UserError):
         self.keys, self.message = list(keys), message
 
 
-def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
+def load(config: Mapping[str, Any], files: Sequence[str | Path], elsewhere: str = "--config") -> Study:
     """Check a configuration, read from `files`, and make it a Study.
 
-    Raises UserError whose line begins with the file, the line number and the keys of the mistake.
+    What is in no file comes from `elsewhere`. Raises UserError whose line begins with the file, the line number and the keys of the mistake.
     """
     try:
         schema.plain_data(files)
@@ -96,11 +96,11 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
         schema.printable(config, LocatedError)
         return made
     except LocatedError as error:
-        raise UserError(shortened(f"{schema.place(config, files, error.keys)}: {error}")) from None
+        raise UserError(shortened(f"{schema.place(config, files, error.keys, elsewhere)}: {error}")) from None
     except (UserError, OSError) as error:
         raise UserError(describe(error)) from None
     except RecursionError:
-        raise UserError(f"{schema.place(config, files, [])}: nested too deeply for a study") from None
+        raise UserError(f"{schema.place(config, files, [], elsewhere)}: nested too deeply for a study") from None
 
 
 def _study(config: Mapping[str, Any]) -> Study:
