@@ -11,7 +11,7 @@ from tests.test_workflow import ROOT, STUDY, fill
 
 pytestmark = pytest.mark.slow
 
-CALLER = '''\
+CALLER = """\
 shell.prefix("set +o pipefail; OWN=1; ")
 
 
@@ -41,11 +41,11 @@ module again:
     snakefile:
         "SNAKEFILE"
     config:
-        config["bench"] | {"study": "other"}
+        config["bench"] | {"study": "other", "folders": {"data": "other/data", "features": "other/features"}}
 
 
 use rule * from again as again_*
-'''
+"""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_another_workflow_runs_a_study_as_its_module(caller: Path) -> None:
     planned = snakemake(caller, "-n", "again_all")
     assert "results/other/tables/results.csv" in planned.stdout
     assert "rule again_evaluate" in planned.stdout
-    assert "rule again_features" not in planned.stdout  # the two studies share them
+    assert "other/features/mine/shapes.safetensors" in planned.stdout
 
 
 def test_a_failed_job_of_a_module_fails_though_the_caller_has_no_pipefail(caller: Path) -> None:

@@ -2,13 +2,17 @@
 
 import random
 import shutil
+import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.data.pictures import FAULTS, cloths
 from workflow.lib.data import splitting
+from workflow.lib.data.index import Index
 from workflow.lib.data.splitting import Unit
 from workflow.lib.errors import UserError
 
@@ -24,8 +28,15 @@ def entries(root: Path) -> list[tuple[str, int]]:
     return [(p.relative_to(root).as_posix(), FAULTS.index(p.parent.name)) for p in sorted(root.glob("*/*.jpg"))]
 
 
+def split(root: Path, own: list[tuple[str, int]], plan: dict[str, Any], groups: Sequence[str] = ()) -> dict[str, Any]:
+    """The splits of these images."""
+    index = Index(FAULTS, root, {"train": own})
+    with tempfile.TemporaryDirectory() as folder:
+        return dict(splitting.split(index, plan, groups, Path(folder), threads=1).splits)
+
+
 def test_every_class_has_its_share_of_every_split(root: Path) -> None:
-    made = splitting.split(root, entries(root), FAULTS, PLAN)
+    made = split(root, entries(root), PLAN)
     assert {name: Counter(label for _, label in own) for name, own in made.items()} == {
         "train": Counter({0: 8, 1: 8, 2: 8}),
         "val": Counter({0: 2, 1: 2, 2: 2}),
@@ -36,7 +47,7 @@ def test_every_class_has_its_share_of_every_split(root: Path) -> None:
 
 def test_the_split_hangs_on_the_names_and_the_seed_alone(root: Path) -> None:
     shuffled = random.Random(1).sample(entries(root), len(entries(root)))
-    first, again = (splitting.split(root, own, FAULTS, PLAN) for own in (entries(root), shuffled))
+    first, again = (split(root, own, PLAN) for own in (entries(root), shuffled))
     assert {name: sorted(own) for name, own in again.items()} == first
     assert [file for file, _ in first["val"]] == [
         "global/global_005.jpg",
@@ -46,14 +57,14 @@ def test_the_split_hangs_on_the_names_and_the_seed_alone(root: Path) -> None:
         "nominal/nominal_003.jpg",
         "nominal/nominal_014.jpg",
     ]
-    assert splitting.split(root, entries(root), FAULTS, PLAN | {"seed": 1}) != first
+    assert split(root, entries(root), PLAN | {"seed": 1}) != first
 
 
 def test_exact_duplicates_stay_on_one_side(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "own")
     for number in range(20):
         shutil.copy(tmp_path / f"own/local/local_{number:03d}.jpg", tmp_path / f"own/local/copy_{number:03d}.jpg")
-    made = splitting.split(tmp_path / "own", entries(tmp_path / "own"), FAULTS, PLAN)
+    made = split(tmp_path / "own", entries(tmp_path / "own"), PLAN)
     for own in made.values():
         local = {file.split("/")[1] for file, label in own if label == 1}
         assert {name.replace("copy", "local") for name in local if "copy" in name} == {n for n in local if "local" in n}
@@ -64,7 +75,7 @@ def test_groups_stay_on_one_side_and_classes_keep_their_shares(root: Path) -> No
     own = entries(root)
     groups = splitting.grouped(r"_0(\d)", [file for file, _ in own])  # 00 to 09 and 10 to 19, of all classes at once
     assert set(groups) == {"0", "1"}
-    made = splitting.split(root, own, FAULTS, {"test": 0.5}, groups)
+    made = split(root, own, {"test": 0.5}, groups)
     assert [len(made[name]) for name in ("train", "test")] == [30, 30]
     assert len({group for (file, _), group in zip(own, groups, strict=True) if (file, 0) in made["test"]}) == 1
 
@@ -111,10 +122,10 @@ def test_a_class_that_is_too_small_is_named(root: Path) -> None:
     with pytest.raises(
         UserError, match="split: test gets no image of class 'local', whose 1 images stay together in 1"
     ):
-        splitting.split(root, few, FAULTS, PLAN)
+        split(root, few, PLAN)
     one = ["all" if label == 1 else file for file, label in entries(root)]
     with pytest.raises(UserError, match="class 'local', whose 20 images stay together in 1 "):
-        splitting.split(root, entries(root), FAULTS, PLAN, one)
+        split(root, entries(root), PLAN, one)
 
 
 def test_a_pattern_that_finds_nothing_is_named() -> None:

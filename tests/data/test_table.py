@@ -173,6 +173,15 @@ def test_labels_out_of_file_names(home: Path) -> None:
     assert_whole(table(home, content, label_from=r"[a-z]+(?=_\d)"))
 
 
+def test_a_folder_without_any_list_goes_by_its_file_names(home: Path) -> None:
+    (home / "photos" / "notes.txt").write_text("no image")
+    index = prepare(home, path=str(home / "photos"), label_from="^[a-z]+", split={"test": 0.5})
+    assert index.classnames == ("local", "nominal")
+    assert {split: len(own) for split, own in index.splits.items()} == {"train": 4, "test": 4}
+    with pytest.raises(UserError, match=r"columns: label: .*photos has no column 'label'; it has 'image'"):
+        prepare(home, path=str(home / "photos"), split={"test": 0.5})
+
+
 def test_a_list_without_a_split_gets_one(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         index = table(home, lines("photos/{file},{fault}", "image,label"), split={"test": 0.5})
@@ -346,7 +355,7 @@ WRONG: list[tuple[str, str | bytes, dict[str, Any], str]] = [
         {},
         "list.csv, row 2: all images are of the class 'local'; two",
     ),
-    ("groups", lines(), {"groups": "label"}, "groups: goes with split:"),
+    ("groups", lines(), {"groups": "label"}, "groups: goes with `split`"),
     (
         "a group",
         lines("photos/{file},{fault}", "image,label"),
@@ -375,7 +384,7 @@ WRONG: list[tuple[str, str | bytes, dict[str, Any], str]] = [
         "path: found the key 'training', allowed: train, val, test",
     ),
     ("paths", lines(), {"path": {"test": "x"}}, "path: a path for each split is wanted, train among them"),
-    ("a type", lines(), {"path": 3}, "path: found 3, allowed: text or mapping: the list, or one for each split"),
+    ("a type", lines(), {"path": 3}, "path: found 3, allowed: text or mapping: the list, one for each split"),
     ("a delimiter", lines(), {"delimiter": ","}, "delimiter: ',' is none of comma, semicolon, tab, space"),
     ("names", lines(), {"names": "HOME/nowhere.txt"}, "names: no such file: HOME/nowhere.txt"),
     (

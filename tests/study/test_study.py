@@ -203,7 +203,7 @@ WRONG = [
         "a key of a data set",
         "path: photographs",
         "pth: photographs",
-        "6: datasets.sheets.pth: not an option of source folder; did you mean path? (known: path, classes)",
+        "6: datasets.sheets.pth: not an option of source folder; did you mean path? (known: path, classes, split, groups)",
     ),
     (
         "a key of a backbone",
@@ -272,7 +272,7 @@ WRONG = [
         "{source: digits}",
         "{source: digit}",
         "3: datasets.digits.source: 'digit' is unknown; did you mean digits?"
-        " (known: digits, features, fgvc_aircraft, folder, planes)",
+        " (known: digits, features, fgvc_aircraft, folder, planes, table)",
     ),
     (
         "a source that is a list",

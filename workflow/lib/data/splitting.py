@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from methods.contract.params import brief
-from workflow.lib import files
-from workflow.lib.data.index import SPLITS, Entry
+from workflow.lib.data import contents
+from workflow.lib.data.index import SPLITS, Entry, Index
 from workflow.lib.data.sources.base import Option
 from workflow.lib.errors import UserError, one_line
 
@@ -69,14 +68,6 @@ def grouped(pattern: str, names: Sequence[str]) -> list[str]:
     if lost := [name for name, group in zip(names, found, strict=True) if group is None]:
         raise UserError(f"groups: {brief(pattern)} matches nothing in {len(lost)} files, the first is {lost[0]}")
     return [group or "" for group in found]
-
-
-def contents(root: Path, names: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of the images that may have a duplicate: of one size in bytes there are two. Raises `OSError`."""
-    by_size = defaultdict(list)
-    for name in names:
-        by_size[os.path.getsize(root / name)].append(name)
-    return {name: files.sha256(root / name) for own in by_size.values() if len(own) > 1 for name in own}
 
 
 @dataclass(frozen=True)
@@ -129,15 +120,29 @@ def deal(found: Sequence[Unit], shares: Mapping[str, float], seed: int) -> dict[
     return made
 
 
-def split(
-    root: Path, entries: Sequence[Entry], classnames: Sequence[str], plan: Mapping[str, Any], groups: Sequence[str] = ()
-) -> dict[str, list[Entry]]:
-    """The images in `entries` in splits by the shares in `plan` (see `check_split`), in the order that they came in.
+def look(index: Index, plan: Mapping[str, Any], groups: Sequence[str] = ()) -> Index:
+    """The images in `index`, all of them in train, in splits by the shares in `plan` (see `check_split`).
 
     `groups` has a name for each of them, where pictures of one group are to stay on one side. Raises `UserError`, with
-    the option, for a class that has too little for train and test.
+    the option, for a class that has too little for train and test. No image is read, so that duplicates may still lie
+    on two sides: `split` goes on from here.
     """
-    hashes = contents(root, [file for file, _ in entries])
+    return _split(index, plan, groups, {})
+
+
+def split(index: Index, plan: Mapping[str, Any], groups: Sequence[str], root: Path, threads: int) -> Index:
+    """As `look`, and exact duplicates stay on one side. The hashes of all images are noted in `root`."""
+    hashes = contents.note(root, contents.state(index), threads)
+    made = _split(index, plan, groups, hashes)
+    log.info("split: %s", ", ".join(f"{name} {len(own)}" for name, own in made.splits.items()))
+    if groups:
+        log.info("%d groups, each on one side", len(set(groups)))
+    _tell_copies(index.splits["train"], hashes)
+    return made
+
+
+def _split(index: Index, plan: Mapping[str, Any], groups: Sequence[str], hashes: Mapping[str, str]) -> Index:
+    entries = index.splits["train"]
     keys: dict[str, list[Key]] = {file: [("content", sha)] for file, sha in hashes.items()}
     for (file, _), group in zip(entries, groups, strict=bool(groups)):
         keys.setdefault(file, []).append(("group", group))
@@ -146,9 +151,8 @@ def split(
     shares = {"train": 1 - sum(shares.values()), **shares}
     where = deal(found, shares, plan.get("seed", 0))
     made = {name: [entry for entry in entries if where[entry[0]] == name] for name in SPLITS if name in shares}
-    _check(made, entries, found, classnames)
-    _tell(made, hashes, found, groups)
-    return made
+    _check(made, entries, found, index.classnames)
+    return replace(index, splits=made)
 
 
 def _check(
@@ -169,19 +173,13 @@ def _check(
         raise UserError(f"split: {empty[0]} gets no image at all: its share is too small for {len(entries)} images")
 
 
-def _tell(
-    made: Mapping[str, Sequence[Entry]], hashes: Mapping[str, str], found: Sequence[Unit], groups: Sequence[str]
-) -> None:
-    log.info("split: %s", ", ".join(f"{name} {len(own)}" for name, own in made.items()))
-    copies = len(hashes) - len(set(hashes.values()))
-    if copies:
+def _tell_copies(entries: Sequence[Entry], hashes: Mapping[str, str]) -> None:
+    """Say how many exact duplicates there are, and which stand in two classes."""
+    same = defaultdict(list)
+    for file, label in entries:
+        same[hashes[file]].append((file, label))
+    if copies := sum(len(own) - 1 for own in same.values()):
         log.info("%d images are exact duplicates of others and stay on one side with them", copies)
-    if groups:
-        log.info("%d groups, in %d units that stay together", len(set(groups)), len(found))
-    labels = {file: label for own in made.values() for file, label in own}
-    classes = defaultdict(set)
-    for file, sha in hashes.items():
-        classes[sha].add(labels[file])
-    if mixed := [sha for sha, own in classes.items() if len(own) > 1]:
-        first = ", ".join(sorted(file for file, sha in hashes.items() if sha == mixed[0]))
+    if mixed := [own for own in same.values() if len({label for _, label in own}) > 1]:
+        first = ", ".join(file for file, _ in mixed[0])
         log.info("%d pictures stand in more than one class, the first: %s", len(mixed), first)

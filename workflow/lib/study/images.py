@@ -22,8 +22,8 @@ def look(
 ) -> dict[str, str]:
     """For each dataset with images of the user's own, what stands for them in the parameters of jobs.
 
-    What is in no file comes from `elsewhere`. Raises `UserError` whose line begins with the file, the line number and the keys, for a fault of the folder, and for
-    a split that the study needs and it lacks.
+    What is in no file comes from `elsewhere`. Raises `UserError` whose line begins with the file, the line number and
+    the keys, for a fault of the folder, and for a split that the study needs and it lacks.
     """
     found: dict[str, str] = {}
     models = [name for name, spec in study.backbones.items() if "features" not in spec]
@@ -51,13 +51,18 @@ def _token(study: Study, entry: Mapping[str, Any], folder: Path) -> str:
         return ""
     missing = [split for split in SPLITS if split in _wanted(study) and split not in index.splits]
     if missing:
-        there = ", ".join(index.splits) + layout.nearest(index.root, missing[0])
-        raise UserError(f"path: {index.root} has no {missing[0]}/, {_wanted(study)[missing[0]]}; it has {there}")
+        hint = layout.nearest(index.root, missing[0])
+        if not hint and list(index.splits) == ["train"]:
+            hint = "; `split: {test: 0.5}` makes one"
+        there, why = ", ".join(index.splits), _wanted(study)[missing[0]]
+        raise UserError(f"path: {index.root} has no {missing[0]}/, {why}; it has {there}{hint}")
     return contents.token(folder, contents.state(index))
 
 
 def _is_gone(entry: Mapping[str, Any]) -> bool:
-    return "path" in entry and not Path(entry["path"]).expanduser().exists()
+    paths = entry.get("path", [])
+    each = [paths] if isinstance(paths, str) else paths.values() if isinstance(paths, dict) else []
+    return any(not Path(path).expanduser().exists() for path in each)
 
 
 def _wanted(study: Study) -> dict[str, str]:

@@ -86,7 +86,8 @@ class LocatedError(UserError):
 def load(config: Mapping[str, Any], files: Sequence[str | Path], elsewhere: str = "--config") -> Study:
     """Check a configuration, read from `files`, and make it a Study.
 
-    What is in no file comes from `elsewhere`. Raises UserError whose line begins with the file, the line number and the keys of the mistake.
+    What is in no file comes from `elsewhere`. Raises UserError whose line begins with the file, the line number and the
+    keys of the mistake.
     """
     try:
         schema.plain_data(files)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from methods.contract.hookspecs import hookimpl
-from workflow.lib.errors import UserError
 from workflow.lib.data.index import SPLITS, Entry, Index
 from workflow.lib.data.sources.base import Option, Source
 from workflow.lib.data.sources.download import archive_of, obtain
+from workflow.lib.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from methods.contract.hookspecs import hookimpl
 from workflow.lib.data.index import SPLITS, Index
-from workflow.lib.jobs.progress import bar
 from workflow.lib.data.sources.base import Source
+from workflow.lib.jobs.progress import bar
 
 
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:

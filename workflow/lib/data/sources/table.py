@@ -13,36 +13,45 @@ from methods.contract.hookspecs import hookimpl
 from methods.contract.params import brief, nearest
 from workflow.lib.data import splitting
 from workflow.lib.data.classlists import check_names, class_names
-from workflow.lib.data.index import SPLITS, Index
+from workflow.lib.data.index import SPLITS, Entry, Index
+from workflow.lib.data.layout import SPELLINGS
 from workflow.lib.data.lists import DELIMITERS, NoText, Table, home, read
 from workflow.lib.data.rows import Row, check_files, check_repeats, place
 from workflow.lib.data.sources.base import Option, Source
+from workflow.lib.data.walk import walk
 from workflow.lib.errors import UserError
 
 log = logging.getLogger(__name__)
 COLUMNS = ("image", "label", "split", "group")
-SPELLINGS: Mapping[str, Sequence[str]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 
 
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
-    """The images in the list where they lie. Nothing is copied into `root`.
-
-    Raises `UserError`, with the row, for whatever is wrong in the list.
-    """
+    """The images in the list where they lie. Nothing is copied into `root`."""
     rows = listed(options)
-    folder = _folder(rows)
-    names, labels = class_names(rows, options["names"])
-    entries = [(os.path.relpath(row.file, folder), label) for row, label in zip(rows, labels, strict=True)]
-    groups = [row.group for row in rows] if options["groups"] or any(row.group for row in rows) else []
-    if options["split"]:
-        return Index(names, folder, splitting.split(folder, entries, names, options["split"], groups))
     _tell_shared(rows)
-    splits = {split: [e for e, row in zip(entries, rows, strict=True) if row.split == split] for split in SPLITS}
+    index = _index(rows, options)
+    return splitting.split(index, options["split"], _groups(rows), root, threads) if options["split"] else index
+
+
+def look(options: Mapping[str, Any]) -> Index:
+    """The images in the list. Raises `UserError`, with the row, for whatever is wrong in it."""
+    rows = listed(options)
+    index = _index(rows, options)
+    return splitting.look(index, options["split"], _groups(rows)) if options["split"] else index
+
+
+def _index(rows: Sequence[Row], options: Mapping[str, Any]) -> Index:
+    """The index as the list has it; all images are of train where it has no split."""
+    folder = Path(os.path.commonpath([os.path.dirname(row.file) for row in rows]))
+    names, labels = class_names(rows, options["names"])
+    splits: dict[str, list[Entry]] = {split: [] for split in SPLITS}
+    for row, label in zip(rows, labels, strict=True):
+        splits[row.split or "train"].append((Path(row.file).relative_to(folder).as_posix(), label))
     return Index(names, folder, {split: own for split, own in splits.items() if own})
+
+
+def _groups(rows: Sequence[Row]) -> list[str]:
+    return [row.group for row in rows] if any(row.group for row in rows) else []
 
 
 def listed(options: Mapping[str, Any]) -> list[Row]:
@@ -56,7 +65,7 @@ def listed(options: Mapping[str, Any]) -> list[Row]:
     check_repeats(rows)
     check_files(rows)
     if options["groups"] and not options["split"]:
-        raise UserError("groups: goes with split:, which deals the images out; here the list has its own splits")
+        raise UserError("groups: goes with `split`, which deals the images out; here the list has its own splits")
     return rows
 
 
@@ -81,10 +90,10 @@ def check_columns(value: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path, split: str, options: Mapping[str, Any]) -> list[Row]:
-    """The rows of one list; all of them are of `split`, where it is named."""
-    table = read(path, options["header"], options["delimiter"])
+    """The rows of one list, or the images in a folder; all of them are of `split`, where it is named."""
+    table = _folder(path) if path.is_dir() else read(path, options["header"], options["delimiter"])
     columns = _columns(table, options)
-    base = home(options["root"]) if options["root"] else path.parent
+    base = home(options["root"]) if options["root"] else path if path.is_dir() else path.parent
     if not base.is_dir():
         raise UserError(f"root: no folder {base}")
     made = []
@@ -92,6 +101,14 @@ def _read(path: Path, split: str, options: Mapping[str, Any]) -> list[Row]:
         found = {key: cells[at] for key, at in columns.items()}
         made.append(_row(table.at(number), found, split, base, options))
     return made
+
+
+def _folder(path: Path) -> Table:
+    """The images below a folder as a list of their paths: all else is in their names."""
+    found = list(walk(path).files())
+    if not found:
+        raise UserError(f"path: no image in {path}")
+    return Table(path, ["image"], [(number, [file]) for number, file in enumerate(found, 1)])
 
 
 def _columns(table: Table, options: Mapping[str, Any]) -> dict[str, int]:
@@ -170,13 +187,8 @@ def _check_splits(rows: Sequence[Row], options: Mapping[str, Any]) -> None:
         raise UserError(f"columns: split: no row is of train; there are {', '.join(sorted(there))}")
 
 
-def _folder(rows: Sequence[Row]) -> Path:
-    """The folder that all images lie in or below."""
-    return Path(os.path.commonpath([os.path.dirname(row.file) for row in rows]))
-
-
 def _tell_shared(rows: Sequence[Row]) -> None:
-    """Say which groups stand on two sides, where the list has both its own splits and groups."""
+    """Say how many groups stand on two sides, where the list has both splits and groups."""
     where: dict[str, set[str]] = {}
     for row in rows:
         if row.group:
@@ -192,9 +204,13 @@ SOURCE = Source(
     help="a list of images: CSV, TSV, JSON lines or Parquet",
     templates=("a photo of a {}.",),
     prepare=prepare,
+    look=look,
     options={
         "path": Option(
-            (str, dict), "the list, or one for each split: {train: …, test: …}", required=True, check=check_path
+            (str, dict),
+            "the list, one for each split: {train: …}, or a folder",
+            required=True,
+            check=check_path,
         ),
         "columns": Option(
             dict, "the columns of image, label, split and group: names, or numbers from 1", {}, check=check_columns
