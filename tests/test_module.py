@@ -72,7 +72,7 @@ def test_another_workflow_runs_a_study_as_its_module(caller: Path) -> None:
     assert "Nothing to be done" in again.stdout + again.stderr
     planned = snakemake(caller, "-n", "again_all")
     assert "results/other/tables/results.csv" in planned.stdout
-    assert "rule again_evaluate" in planned.stdout
+    assert "again_evaluate" in planned.stdout
     assert "other/features/mine/shapes.safetensors" in planned.stdout
 
 

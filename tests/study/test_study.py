@@ -203,7 +203,8 @@ WRONG = [
         "a key of a data set",
         "path: photographs",
         "pth: photographs",
-        "6: datasets.sheets.pth: not an option of source folder; did you mean path? (known: path, classes, split, groups)",
+        "6: datasets.sheets.pth: not an option of source folder; did you mean path?"
+        " (known: path, classes, split, groups)",
     ),
     (
         "a key of a backbone",

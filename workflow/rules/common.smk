@@ -140,6 +140,11 @@ TABLES = [
     f"{RESULTS}/tables/results.csv",
     f"{RESULTS}/study.json",
 ]
+DUPLICATES = [
+    f"{FEATURES}/{backbone}/{dataset}.duplicates.json"
+    for dataset in STUDY.datasets
+    for backbone in STUDY.backbones
+]
 FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=[*PAIRS, "peeking"])
 # What is read in need not be written out.
 SUPPORTS = [

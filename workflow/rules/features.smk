@@ -116,3 +116,32 @@ rule gather:
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.gather --index {input.index:q} --out {output:q} {input.parts:q} 2>&1 | tee {log:q}"
+
+
+# Once for a data set and a backbone, whichever studies use them.
+rule duplicates:
+    input:
+        unpack(duplicates_inputs),
+    output:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.duplicates.json",
+    log:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.duplicates.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        index=lambda wildcards, input: (
+            f"--index {shlex.quote(str(input.index))}"
+            if "index" in input.keys()
+            else ""
+        ),
+        code=code_hash(SCRIPTS / "duplicates.py"),
+    message:
+        "data set {wildcards.dataset}: looking for duplicates with {wildcards.backbone}"
+    shell:
+        'eval "$STUDY_SHELL"; '
+        "python -m workflow.scripts.duplicates {input.features:q} {params.index} --out {output:q} --threads {threads}"
+        " 2>&1 | tee {log:q}"

@@ -85,6 +85,13 @@ def extraction_inputs(wildcards):
     return files
 
 
+def duplicates_inputs(wildcards):
+    """The features to compare, and the index of the images that they are of, if there are any."""
+    made = f"{FEATURES}/{wildcards.backbone}/{wildcards.dataset}.safetensors"
+    bare = "features" in STUDY.backbones[wildcards.backbone]
+    return {"features": made} | ({} if bare else {"index": index_file(wildcards)})
+
+
 def views_option(wildcards):
     """The augmented views to extract, where a model does it."""
     dataset = STUDY.datasets[wildcards.dataset]

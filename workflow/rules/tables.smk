@@ -3,6 +3,7 @@ rule tables:
     input:
         metrics=all_metrics,
         references=list(STUDY.references.values()),
+        duplicates=DUPLICATES,
     output:
         [in_report(path) for path in TABLES],
     log:
@@ -18,7 +19,8 @@ rule tables:
         "rendering the tables"
     shell:
         'eval "$STUDY_SHELL"; '
-        "python -m workflow.scripts.tables --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+        "python -m workflow.scripts.tables --plan {params.plan:q} --folder {params.folder:q}"
+        " --duplicates {input.duplicates:q} 2>&1 | tee {log:q}"
 
 
 # What there is after `--keep-going`, and what is missing and why: snakemake --cores 1 partial_tables
@@ -31,11 +33,13 @@ rule partial_tables:
     params:
         plan=plan(),
         folder=RESULTS,
+        duplicates=DUPLICATES,
     message:
         "rendering what there is"
     shell:
         'eval "$STUDY_SHELL"; '
-        "python -m workflow.scripts.tables --partial --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+        "python -m workflow.scripts.tables --partial --plan {params.plan:q} --folder {params.folder:q}"
+        " --duplicates {params.duplicates:q} 2>&1 | tee {log:q}"
 
 
 rule figures:

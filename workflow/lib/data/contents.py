@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -79,6 +80,18 @@ def note(folder: Path, now: State, threads: int) -> Mapping[str, str]:
     hashes = known | _hashed(now.root, [file for file in now.stats if file not in known], threads)
     _write(folder, now, hashes, new)
     return hashes
+
+
+def doubles(index: Index, folder: Path, threads: int) -> dict[str, str]:
+    """The SHA-256 of every image that may have a double: those noted in `folder`, others where two are of one size.
+
+    Nothing is noted. Raises `OSError` for an image that is gone.
+    """
+    now = state(index)
+    noted = {file: sha for file, (stat, sha) in _read(folder).items() if now.stats.get(file) == stat}
+    sizes = Counter(size for size, _ in now.stats.values())
+    wanted = [file for file, (size, _) in now.stats.items() if sizes[size] > 1 and file not in noted]
+    return noted | _hashed(now.root, wanted, threads)
 
 
 def overall(index: Index, hashes: Mapping[str, str]) -> str:
