@@ -88,7 +88,7 @@ def test_the_study_sees_the_same_faults_without_reading_an_image(home: Path) -> 
         (
             "",
             {},
-            "path: no folder .*; there are the folders global, local, nominal: where these are the classes, add",
+            "path: no folder .*; there are the folders global, local, nominal: if these are the classes, add",
         ),
         ("test", {"split": PLAN}, "split: .*/cloth has test/, a split of its own; leave `split` away or name another"),
         ("Valid", {"split": PLAN}, "split: .*/cloth has Valid/, a split of its own"),

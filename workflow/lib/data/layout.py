@@ -81,7 +81,9 @@ def _instead(path: Path) -> str:
     if loose:
         return f"; {loose} images lie loose in {path}: sort them into folders"
     if names:
-        return f"; there are the folders {some(names)}: where these are the classes, add split: {{test: 0.5}}"
+        known = {spelling for spellings in SPELLINGS.values() for spelling in spellings}
+        hint = "" if known & {name.lower() for name in names} else ": if these are the classes, add split: {test: 0.5}"
+        return f"; there are the folders {some(names)}{hint}"
     return "; it is empty" if not os.listdir(path) else "; it holds no folder"
 
 
