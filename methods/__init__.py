@@ -3,6 +3,7 @@
 A plugin imports what it needs from here: `from methods import Method, Param, hookimpl`.
 """
 
+from methods.contract import by_hand
 from methods.contract.base import Array, Candidate, Classifier, Method, Params, Replica, Support, Task, unit
 from methods.contract.by_hand import Pullback, named, shared_product
 from methods.contract.gridded import GridMethod
@@ -25,6 +26,7 @@ __all__ = [
     "Support",
     "Task",
     "TrainedMethod",
+    "by_hand",
     "hookimpl",
     "named",
     "shared_product",

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from methods import Array, Method, Param, Params, Pullback, Recipe, Replica, Support, Task, TrainedMethod, hookimpl
+from methods import Array, Method, Param, Params, Recipe, Replica, Support, Task, TrainedMethod, by_hand, hookimpl
 
 EVERY = 100  # steps between candidates
 
@@ -56,7 +56,9 @@ class CrossModal(TrainedMethod):
     def logits(self, head: Any, x: Array) -> Array:
         return head.scale * (x @ head.weight)
 
-    def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
+    # --- Written out by hand: the same numbers as `logits`, faster ---
+
+    def vjp(self, head: Any, x: Array) -> tuple[Array, by_hand.Pullback]:
         return self.logits(head, x), lambda gradient: {"weight": x.mT @ gradient.mul_(head.scale)}
 
 

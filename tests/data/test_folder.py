@@ -2,6 +2,7 @@
 tests/study/test_images.py."""
 
 import io
+import shutil
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image, features
 from tests.study.test_images import SOUND, build
 from workflow.lib.data import datasets, walk
 from workflow.lib.data.index import Index, read_index, write_index
+from workflow.lib.encoding.images import open_rgb
 
 
 @pytest.fixture
@@ -71,11 +73,17 @@ def test_a_picture_of_every_kind_is_one_that_is_read(home: Path, suffix: str) ->
     Image.new("RGB", (32, 32), (200, 30, 30)).save(content, kind)
     (home / f"train/owl/x.{suffix.upper()}").write_bytes(content.getvalue())
     assert f"train/owl/x.{suffix.upper()}" in files(look(home))
-    from workflow.lib.encoding.images import open_rgb
-
     pixel = open_rgb(home / f"train/owl/x.{suffix.upper()}").getpixel((16, 16))
     assert pixel is not None
     assert all(abs(found - wanted) < 12 for found, wanted in zip(pixel, (200, 30, 30), strict=True))
+
+
+def test_a_telephone_s_photograph_is_read(home: Path) -> None:
+    shutil.copy(Path(__file__).with_name("red_and_blue.heic"), home / "train/owl/IMG_0001.HEIC")
+    assert "train/owl/IMG_0001.HEIC" in files(look(home))
+    image = open_rgb(home / "train/owl/IMG_0001.HEIC")
+    assert image.size == (64, 48)
+    assert [image.getpixel((x, 24)) for x in (5, 60)] == [(200, 30, 30), (21, 40, 179)]
 
 
 def test_what_is_left_out_is_counted_by_suffix_in_the_index(home: Path, tmp_path: Path) -> None:

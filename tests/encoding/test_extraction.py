@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.encoding import tiny
 from workflow.lib import files
 from workflow.lib.data.index import Index, read_fingerprint, write_index
 from workflow.lib.encoding import backbones, extraction, shards
@@ -22,16 +21,6 @@ from workflow.lib.jobs import entry
 from workflow.scripts import features as job_script
 
 TEMPLATES = ["a photo of a {}.", "a drawing of the {}, {{}}."]
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    return tiny.make(tmp_path_factory.mktemp("tinyclip"))
-
-
-@pytest.fixture(scope="module")
-def backbone(spec):
-    return backbones.load(spec, "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,7 @@ def test_every_seed_of_a_variant_has_its_metrics_its_choice_and_its_curve(made: 
     for seed in variant["seeds"]:
         assert seed["metrics"]["accuracy"] == seed["metrics"]["accuracy_last"] == 0.25
         assert (seed["point"], seed["curve"], seed["notes"]) == ({"epoch": 2}, [0.25, 0.25], ["it guesses"])
+        assert seed["curve_at"] == [1, 2]
 
 
 def test_a_variant_that_could_not_run_says_why(made: dict[str, Any]) -> None:

@@ -161,8 +161,8 @@ BAD: list[tuple[str, list[str], dict[str, Any], str]] = [
         "no test",
         ["-test"],
         {},
-        "path: photos has no test/, which the study reports (protocol.report); it has train; `split: {test: 0.5}` makes "
-        "one",
+        "path: photos has no test/, which the study reports (protocol.report); it has train; "
+        "`split: {test: 0.5}` makes one",
     ),
     (
         "a misspelt test",

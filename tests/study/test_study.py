@@ -170,6 +170,21 @@ def test_the_studies_of_this_repository_are_right(path: Path, monkeypatch: pytes
     assert load(path).name
 
 
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        ({}, 20),
+        ({"curve": 7}, 7),
+        ({"curve": "all"}, 0),
+        ({"select": "val_full"}, 0),
+        ({"select": ["last", "report"]}, 0),
+    ],
+)
+def test_every_epoch_is_scored_where_a_regime_chooses(protocol: dict[str, Any], expected: int) -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"protocol": protocol}
+    assert study.load(config, []).curve == expected
+
+
 # --- what a wrong study ends with --------------------------------------------------------------------------------
 
 DATASETS, METHODS = BASE.index("datasets:"), BASE.index("methods:")
@@ -191,7 +206,13 @@ WRONG = [
         "a key of protocol",
         "  select: last",
         "  selection: last",
-        "15: protocol.selection: no such key; allowed: report, select, peeking_gap; did you mean 'select'?",
+        "15: protocol.selection: no such key; allowed: report, select, peeking_gap, curve; did you mean 'select'?",
+    ),
+    (
+        "no epoch to score",
+        "  select: last",
+        "  curve: 0",
+        "15: protocol.curve: found 0, allowed: a whole number from 1 to 100000, or 'all'",
     ),
     (
         "a key of folders",

@@ -89,6 +89,7 @@ def plan():
             "select": STUDY.select,
             "also": STUDY.also,
             "peeking_gap": STUDY.peeking_gap,
+            "curve": STUDY.curve,
             "references": STUDY.references,
             "methods": [
                 {

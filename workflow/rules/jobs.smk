@@ -121,6 +121,7 @@ def cell_spec(wildcards):
             "report": STUDY.report,
             "select": STUDY.select,
             "also": STUDY.also,
+            "curve": STUDY.curve,
             "supports": dataset.get("supports", ""),
             "allow_fewer": dataset.get("allow_fewer", False),
             "variants": [
@@ -154,10 +155,24 @@ def replicas(wildcards):
     return len(spec.variants) * seeds(spec)
 
 
-def cell_priority(wildcards):
-    """The longest cells first, by what is known before anything has been made."""
+def cell_cost(wildcards):
+    """What the cell takes beside others, by what is known before anything has been made."""
     trains = STUDY.methods[wildcards.method].method.gpu
-    return estimates.cell_priority(wildcards.shots, replicas(wildcards), trains)
+    return estimates.cell_cost(wildcards.shots, replicas(wildcards), trains)
+
+
+# The numbers of shots whose cells make a first table.
+FEWEST = (
+    "0",
+    min(STUDY.shots, key=lambda shots: float("inf" if shots == "all" else shots)),
+)
+WAVES = {dataset: wave for wave, dataset in enumerate(STUDY.datasets)}
+
+
+def cell_priority(wildcards):
+    """The cells of the fewest shots first, dataset after dataset, and then the longest."""
+    wave = WAVES[wildcards.dataset] if wildcards.shots in FEWEST else None
+    return estimates.cell_priority(cell_cost(wildcards), wave)
 
 
 def images_to_encode(wildcards, input):

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pi_heif import register_heif_opener
 from PIL import Image, ImageOps
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from workflow.lib.errors import UserError, one_line
+
+register_heif_opener()  # HEIC, in which telephones keep photographs
 
 _LONGEST = 100  # times the shorter side: the shorter one is scaled to a model's size, and the longer one with it
 _ORIENTATION = 0x0112  # the EXIF tag

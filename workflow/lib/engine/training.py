@@ -39,7 +39,9 @@ def trainable(method: Trainable, task: Task, replica: Replica) -> int:
 
 
 def train(method: Trainable, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
-    """Train replicas of one shape side by side, chunk after chunk; yields a candidate of a chunk after every epoch."""
+    """Train replicas of one shape side by side, chunk after chunk; a candidate of a chunk after every epoch that
+    the task wants scored.
+    """
     torch.set_num_threads(task.threads)
     chunks = list(_chunks(method, task, replicas))
     progress = _Progress(task, method.name, replicas, len(chunks))
@@ -52,10 +54,13 @@ def _train(method: Trainable, task: Task, replicas: Sequence[Replica], progress:
     recipe, total = run.recipe, steps(run.recipe, run.per_epoch)
     every = recipe.every or run.per_epoch
     progress.start(total)
-    for step in [*range(every, total, every), total]:
+    marks = [*range(every, total, every), total]
+    scored = task.scored(len(marks))
+    for number, step in enumerate(marks, 1):
         run.advance((step - 1) % every + 1)
-        point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
-        yield Candidate(replicas, run.logits, point)
+        if number in scored:
+            point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
+            yield Candidate(replicas, run.logits, point)
         progress(step, run)
 
 

@@ -72,11 +72,19 @@ def _variant(bench: Bench, result: Result) -> dict[str, Any]:
                 **_choice(bench, outcome, bench.cell.select),
                 "also": {regime: _choice(bench, outcome, regime) for regime in bench.cell.also},
                 "curve": outcome.curve if len(outcome.curve) > 1 else [],
+                "curve_at": _places(outcome) if len(outcome.curve) > 1 else [],
                 "notes": sorted(set(outcome.notes)),
             }
             for seed, outcome in result.outcomes.items()
         ],
     }
+
+
+def _places(outcome: Outcome) -> list[float]:
+    """The epoch, step or iteration of each point of the curve; nothing where the candidates are points of a grid."""
+    if any(len(point) != 1 or not point.keys() <= {"epoch", "step", "iteration"} for point in outcome.points):
+        return []
+    return [value for point in outcome.points for value in point.values()]
 
 
 def _choice(bench: Bench, outcome: Outcome, regime: str) -> dict[str, Any]:

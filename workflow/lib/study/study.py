@@ -23,6 +23,7 @@ from workflow.lib.study import schema
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 MOST_VARIANTS = 1000  # of one method in one cell
+CURVE = 20  # points of a training that are scored where nothing is chosen among them
 FOLDERS = {"data": "data", "features": "features", "results": "results"}
 
 
@@ -57,6 +58,7 @@ class Study:
     methods: Mapping[str, MethodSpec]
     also: Sequence[str] = ()  # further regimes, shown beside it
     peeking_gap: bool = False  # whether the tables have a column of it
+    curve: int = 0  # points of a training that are scored at most; 0: every epoch
     plugins: Sequence[str] = ()
     references: Mapping[str, str] = field(default_factory=dict)  # <dataset>.<backbone> -> file of published numbers
     folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
@@ -105,7 +107,7 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path], elsewhere: str 
 
 
 def _study(config: Mapping[str, Any]) -> Study:
-    protocol: dict[str, Any] = {"report": "test", "select": "last", "peeking_gap": False}
+    protocol: dict[str, Any] = {"report": "test", "select": "last", "peeking_gap": False, "curve": CURVE}
     protocol |= config.get("protocol") or {}
     regimes = _regimes(protocol)
     paths = list(config.get("plugins") or [])
@@ -125,6 +127,7 @@ def _study(config: Mapping[str, Any]) -> Study:
         select=regimes[0],
         also=regimes[1:],
         peeking_gap=protocol["peeking_gap"],
+        curve=_curve(protocol["curve"], regimes),
         methods={label: _method(methods, label, dict(given or {})) for label, given in config["methods"].items()},
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models),
@@ -144,6 +147,11 @@ def _regimes(protocol: Mapping[str, Any]) -> list[str]:
             message = f"'{regime}' would choose on the split that is reported; allowed with val: last, report"
             raise LocatedError(["protocol", "select", *([i] if several else [])], message)
     return list(regimes)
+
+
+def _curve(value: int | str, regimes: Sequence[str]) -> int:
+    """How many points of a training are scored: all where a regime chooses among them, or `all` is asked for."""
+    return 0 if value == "all" or list(regimes) != ["last"] else int(value)
 
 
 def _references(files: Mapping[str, str], sets: Collection[str], models: Collection[str]) -> dict[str, str]:
