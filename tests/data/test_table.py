@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.data.pictures import cloth
-from workflow.lib.data import datasets
+from workflow.lib.data import datasets, registry
 from workflow.lib.data.index import Index, read_index, write_index
 from workflow.lib.errors import UserError
 
@@ -434,6 +434,19 @@ def test_what_is_wrong_in_json_lines_is_one_line_with_its_row(home: Path, line: 
     with pytest.raises(UserError) as error:
         table(home, '{"image": "photos/local_0.jpg", "label": "local", "split": "train"}\n' + line, "list.jsonl")
     assert message in str(error.value)
+
+
+def test_the_lists_are_known_to_the_workflow(home: Path) -> None:
+    """A label that has changed changes no image: without this nothing would run again."""
+    source = registry.load().entries["table"].thing
+    assert source.lists is not None
+    (home / "a.csv").write_text("")
+    (home / "n.csv").write_text("")
+    a, n = str(home / "a.csv"), str(home / "n.csv")
+    assert source.lists({"path": a}) == [a]
+    assert source.lists({"path": {"train": a, "test": n}, "names": n}) == [a, n, n]
+    assert source.lists({"path": str(home), "names": {"path": n, "label": 1, "name": 2}}) == [n]
+    assert source.lists({"path": str(home / "gone.csv")}) == []
 
 
 def test_a_list_that_is_no_list_is_named_with_what_is(home: Path) -> None:

@@ -1,6 +1,6 @@
 rule dataset:
     input:
-        names_file,
+        list_files,
     output:
         f"{DATA}/{{dataset}}/index.json",
     log:

@@ -19,10 +19,12 @@ def dataset_options(dataset):
     }
 
 
-def names_file(wildcards):
-    """The file with the names of the classes, where the data set has one."""
-    path = names.file_of(STUDY.datasets[wildcards.dataset].get("classnames"))
-    return [path] if path else []
+def list_files(wildcards):
+    """What a data set is made from besides images: the lists that its source reads, the file of its classes' names."""
+    entry = STUDY.datasets[wildcards.dataset]
+    lists = STUDY.sources[wildcards.dataset].thing.lists
+    path = names.file_of(entry.get("classnames"))
+    return [*(lists(entry) if lists else []), *([path] if path else [])]
 
 
 def index_file(wildcards):
