@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_workflow import ROOT, STUDY, fill
+from tests.studies import ROOT
+from tests.test_workflow import STUDY, fill
 
 pytestmark = pytest.mark.slow
 
