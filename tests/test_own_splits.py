@@ -1,4 +1,4 @@
-"""Forty-two pictures without a split: through `folder`, through `table`, and a picture that stands on two sides."""
+"""Forty-two pictures without a split: through `table`, and a picture that stands on two sides."""
 
 import csv
 import shutil
@@ -42,12 +42,10 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shutil.copy(folder / "cloth" / fault / f"{fault}_{number:03d}.jpg", folder / "given" / split / fault)
     shutil.copy(folder / "given/train/local/local_001.jpg", folder / "given/test/local/again.jpg")
     tiny.make(folder)
-    dealt = {"source": "folder", "path": "cloth", "split": {"test": 0.5, "val": 0.1, "seed": 0}}
     listed = {"source": "table", "path": "list.csv", "columns": {"image": "file"}, "groups": "burst"}
     study = {
         "study": "cloth",
         "datasets": {
-            "dealt": dealt,
             "listed": {**listed, "split": {"test": 0.5}},
             "given": {"source": "folder", "path": "given"},
         },
@@ -66,15 +64,13 @@ def sizes(folder: Path, name: str) -> dict[str, int]:
     return {split: len(own) for split, own in read_index(folder / f"data/{name}/index.json").splits.items()}
 
 
-def test_both_ways_lead_to_a_split_and_a_table(finished: Path) -> None:
-    assert sizes(finished, "dealt") == {"train": 18, "val": 3, "test": 21}
+def test_a_list_leads_to_a_split_and_a_table(finished: Path) -> None:
     assert sum(sizes(finished, "listed").values()) == 42
-    assert read_index(finished / "data/listed/index.json").classnames == ("intact", "spot", "weave")
-    bursts = [{file[-5] for file, _ in own} for own in read_index(finished / "data/listed/index.json").splits.values()]
+    index = read_index(finished / "data/listed/index.json")
+    assert index.classnames == ("intact", "spot", "weave")
+    bursts = [{file[-5] for file, _ in own} for own in index.splits.values()]
     assert not bursts[0] & bursts[1]
-    for name in ("dealt", "listed"):
-        table = (finished / f"results/cloth/tables/{name}.tiny.md").read_text()
-        assert "byte for byte" not in table
+    assert "byte for byte" not in (finished / "results/cloth/tables/listed.tiny.md").read_text()
 
 
 def test_a_picture_on_two_sides_stands_below_the_table(finished: Path) -> None:
@@ -89,4 +85,4 @@ def test_a_label_in_the_list_that_has_changed_runs_again_what_depends_on_it(fini
     found = planned(finished, snakefile)
     write_list(finished)
     assert "data set listed: preparing images" in found
-    assert not any("given" in job or "dealt" in job for job in found)
+    assert not any("given" in job for job in found)

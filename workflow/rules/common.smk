@@ -42,8 +42,8 @@ ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH, and end
 # when this process has gone. They ask for it by `eval`: shell.prefix would be in force for every rule of a workflow that
 # uses this one as a module, and that workflow's prefix for ours.
-os.environ["STUDY_SHELL"] = (
-    "set -euo pipefail;"
+os.environ.update(
+    STUDY_SHELL="set -euo pipefail;"
     f" export PYTHONPATH={shlex.quote(str(ROOT))} {orphans.VARIABLE}={os.getpid()};"
     f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
 )
