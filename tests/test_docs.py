@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from methods import Recipe, Replica, Support, Task
 from methods.tools.check import check
 from methods.tools.page import markdown
 from methods.tools.registry import load
@@ -54,9 +56,32 @@ def test_the_plugins_of_both_pages_keep_the_contract(written: Path) -> None:
     registry = load(files)
     assert registry.broken == []
     mine = {name: entry for name, entry in registry.methods.items() if entry.where in files}
-    assert sorted(mine) == ["moved_text", "nearest_mean", "nearest_neighbours", "residual_probe"]
+    assert sorted(mine) == [
+        "focal_probe",
+        "moved_text",
+        "nearest_mean",
+        "nearest_neighbours",
+        "residual_probe",
+        "tuned_text",
+    ]
     for entry in mine.values():
         check(entry.method)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Task, "task"), (Replica, "replica"), (Support, "support")])
+def test_the_page_leaves_out_no_member_of_what_a_method_gets(kind: type, name: str) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    members = {field.name for field in fields(kind)} | {member for member in vars(kind) if not member.startswith("_")}
+    supports = re.findall(r"`task.supports\[seed\](?:.views)?` \|.*", text)
+    for member in members:
+        assert f"`{name}.{member}" in text or any(member in line for line in supports), member
+
+
+def test_the_page_leaves_out_no_key_of_a_recipe() -> None:
+    table = PAGE.read_text(encoding="utf-8").split("## Loss and recipe")[1].split("```")[0]
+    told = {"optimizer", "lr", "weight_decay", "epochs", "batch_size"}  # the first ones, by place
+    for field in fields(Recipe):
+        assert field.name in told or field.name in table, field.name
 
 
 def test_methods_page_is_what_the_declarations_say() -> None:
@@ -167,5 +192,12 @@ def test_the_study_of_the_page_runs(written: Path) -> None:
     result = subprocess.run(run, cwd=written, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     table = (written / "results" / "mine" / "tables" / "digits.nano.md").read_text(encoding="utf-8")
-    for row in ("zero_shot", "tip_adapter", "moved_text (alpha=2)", "nearest_neighbours", "residual_probe (gain=5)"):
+    own = (
+        "moved_text (alpha=2)",
+        "nearest_neighbours",
+        "residual_probe (gain=5)",
+        "focal_probe (dropout=0.5)",
+        "tuned_text",
+    )
+    for row in ("zero_shot", "tip_adapter", *own):
         assert f"| {row} " in table

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def prepare() -> Index:
 def token() -> str:
     index = datasets.look(SPEC)
     assert index is not None
-    return contents.token(Path("data"), contents.state(index))
+    return contents.token(Path("data"), index)
 
 
 def later(path: Path) -> None:
@@ -113,6 +114,21 @@ def test_bytes_are_read_once_and_again_only_where_sizes_or_times_are_others(
     assert read == ["a.jpg", "new.jpg"]
 
 
+def test_a_label_a_split_or_a_name_is_noticed_too(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same images: a list that was edited, say."""
+    index = datasets.look(SPEC)
+    assert index is not None
+    (first, _), *others = index.splits["train"]
+    for other in (
+        replace(index, splits={**index.splits, "train": [(first, 1), *others]}),
+        replace(index, splits={**index.splits, "train": others, "val": [(first, 0)]}),
+        replace(index, classnames=("moose", "owl")),
+        replace(index, names=(("elk", "moose"), ("owl",))),
+    ):
+        assert contents.token(Path("data"), other) != made
+    assert contents.token(Path("data"), index) == made
+
+
 def test_a_folder_that_can_t_be_written_is_looked_at_all_the_same(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -122,7 +138,7 @@ def test_a_folder_that_can_t_be_written_is_looked_at_all_the_same(made: str, mon
     assert token() == made
 
 
-@pytest.mark.parametrize("damage", ["", "[]\n", "{}\n", '{"state": "x", "token": "y"}\nnot json\n', "\x00"])
+@pytest.mark.parametrize("damage", ["", "[]\n", "{}\n", '{"state": "x", "images": "y", "seen": "z"}\nnot json\n', "\x00"])
 def test_damaged_notes_are_no_notes(made: str, damage: str) -> None:
     Path("data/contents.jsonl").write_text(damage)
     assert token() == made  # of the same state, which no copy had before

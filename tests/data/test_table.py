@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.data.pictures import cloth
-from workflow.lib.data import datasets, registry
+from workflow.lib.data import contents, datasets
 from workflow.lib.data.index import Index, read_index, write_index
 from workflow.lib.errors import UserError
 
@@ -436,17 +436,16 @@ def test_what_is_wrong_in_json_lines_is_one_line_with_its_row(home: Path, line: 
     assert message in str(error.value)
 
 
-def test_the_lists_are_known_to_the_workflow(home: Path) -> None:
-    """A label that has changed changes no image: without this nothing would run again."""
-    source = registry.load().entries["table"].thing
-    assert source.lists is not None
-    (home / "a.csv").write_text("")
-    (home / "n.csv").write_text("")
-    a, n = str(home / "a.csv"), str(home / "n.csv")
-    assert source.lists({"path": a}) == [a]
-    assert source.lists({"path": {"train": a, "test": n}, "names": n}) == [a, n, n]
-    assert source.lists({"path": str(home), "names": {"path": n, "label": 1, "name": 2}}) == [n]
-    assert source.lists({"path": str(home / "gone.csv")}) == []
+def test_a_label_that_has_changed_is_noticed_though_no_image_has(home: Path) -> None:
+    spec = {"source": "table", "path": str(home / "list.csv")}
+    table(home, lines())
+    before = datasets.look(spec)
+    (home / "list.csv").write_text(lines().replace("_0.jpg,local", "_0.jpg,nominal"))
+    after = datasets.look(spec)
+    assert before is not None
+    assert after is not None
+    assert contents.token(home / "own", before) == contents.known_token(home / "own")
+    assert contents.token(home / "own", after) != contents.known_token(home / "own")
 
 
 def test_a_list_that_is_no_list_is_named_with_what_is(home: Path) -> None:

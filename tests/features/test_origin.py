@@ -30,6 +30,8 @@ def test_the_same_features(metadata, wanted):
         (SPEC | {"model": "ViT-L-14"}, ["a {}."], "x: the model was ViT-B-32 when .*, and is ViT-L-14 in this study"),
         (SPEC | {"pretrained": "laion"}, ["a {}."], "pretrained was openai"),
         (SPEC | {"precision": "fp16"}, ["a {}."], "the precision was fp32"),
+        (SPEC | {"quick_gelu": False}, ["a {}."], "the quick_gelu of the backbone was the model's when .* is False in"),
+        (SPEC | {"preprocess": {"size": 300}}, ["a {}."], "the preprocess of the backbone was the model's when"),
         (SPEC, ["the {}."], r"the list of templates was \['a {}.'\]"),
         ({"features": "a.npz"}, ["a {}."], "the model was ViT-B-32 .* is none, but vectors from elsewhere"),
         ({"model": "a.json", "weights": "a.pt"}, ["a {}."], "the model was ViT-B-32 .* is one by path"),

@@ -325,3 +325,16 @@ def test_what_was_tested_and_can_t_be_told_from_the_best_is_marked() -> None:
     assert "$\\dagger$" in rendering.latex(table)
     untested = tables.dataset_table(grid.results(), "digits", "nano")
     assert "†" not in rendering.markdown(untested)
+
+
+def test_images_that_are_left_out_stand_under_the_table_of_their_data_set() -> None:
+    found = grid.results()
+    for place, record in found.records.items():
+        if place[0] == "digits":
+            record["provenance"]["extraction"] = {"activation": "GELU", "left_out": 3, "zeros": 2}
+    digits, planes = (tables.dataset_table(found, name, "nano") for name in ("digits", "planes"))
+    assert digits.caption[-2:] == [
+        "3 images can't be read and are left out; the log of the features lists them.",
+        "2 rows of the features are zeros.",
+    ]
+    assert planes.caption == DIGITS.caption

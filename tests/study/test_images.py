@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from workflow.lib.data import datasets
+from workflow.lib.data.index import write_index
 from workflow.lib.errors import UserError
 from workflow.lib.study import images, study
 
@@ -467,3 +469,26 @@ def test_a_folder_that_may_not_be_read_is_named(here: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "scandir", denied)
     assert refused() == "study.yaml:3: datasets.mine: photos/train/owl: Permission denied"
+
+
+def test_features_made_elsewhere_need_no_image(here: Path) -> None:
+    assert look({"path": "nowhere"}, backbones={"given": {"features": "{dataset}.npz"}}) == {}
+
+
+def test_jobs_take_the_word_of_the_index_and_look_at_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = look()["mine"]
+    config = yaml.safe_load(Path("study.yaml").read_text())
+    assert images.known(study.load(config, ["study.yaml"])) == {}
+    datasets.prepare(config["datasets"]["mine"], Path("data/mine"), threads=1)
+    monkeypatch.setattr(datasets, "look", None)
+    assert images.known(study.load(config, ["study.yaml"])) == {"mine": token}
+
+
+def test_features_outlive_their_images_but_not_their_index(here: Path) -> None:
+    token = look()["mine"]
+    index = datasets.prepare(STUDY["datasets"]["mine"], Path("data/mine"), threads=1)
+    write_index("data/mine/index.json", index)
+    (here / "photos").rename(here / "away")
+    assert look() == {"mine": token}
+    Path("data/mine/index.json").unlink()
+    assert refused() == "study.yaml:5: datasets.mine.path: no folder photos"

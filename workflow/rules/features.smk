@@ -1,6 +1,6 @@
 rule dataset:
     input:
-        list_files,
+        names_file,
     output:
         f"{DATA}/{{dataset}}/index.json",
     log:
@@ -49,7 +49,7 @@ rule features:
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
-        views=views_option,
+        reading=images_options,
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
     message:
@@ -57,7 +57,7 @@ rule features:
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
-        " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 
@@ -83,7 +83,7 @@ rule shard:
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
-        views=views_option,
+        reading=images_options,
         code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
     message:
         "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
@@ -91,7 +91,7 @@ rule shard:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards}"
-        " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 

@@ -19,12 +19,10 @@ def dataset_options(dataset):
     }
 
 
-def list_files(wildcards):
-    """What a data set is made from besides images: the lists that its source reads, the file of its classes' names."""
-    entry = STUDY.datasets[wildcards.dataset]
-    lists = STUDY.sources[wildcards.dataset].thing.lists
-    path = names.file_of(entry.get("classnames"))
-    return [*(lists(entry) if lists else []), *([path] if path else [])]
+def names_file(wildcards):
+    """The file with the names of the classes, where the data set has one."""
+    path = names.file_of(STUDY.datasets[wildcards.dataset].get("classnames"))
+    return [path] if path else []
 
 
 def index_file(wildcards):
@@ -94,12 +92,21 @@ def duplicates_inputs(wildcards):
     return {"features": made} | ({} if bare else {"index": index_file(wildcards)})
 
 
-def views_option(wildcards):
-    """The augmented views to extract, where a model does it."""
+def images_options(wildcards):
+    """How a model's images are read: augmented views, and what is let in or left out."""
     dataset = STUDY.datasets[wildcards.dataset]
-    if "views" not in dataset or "features" in STUDY.backbones[wildcards.backbone]:
+    if "features" in STUDY.backbones[wildcards.backbone]:
         return ""
-    return f"--views {dataset['views']}" + ("" if dataset["flip"] else " --no-flip")
+    options = [
+        f"--{key.replace('_', '-')} {dataset[key]}"
+        for key in ("views", "max_pixels", "max_aspect")
+        if key in dataset
+    ]
+    if not dataset.get("flip", True):
+        options.append("--no-flip")
+    if dataset.get("skip_bad_images", False):
+        options.append("--skip-bad-images")
+    return " ".join(options)
 
 
 def seeds(spec):
@@ -147,7 +154,7 @@ def made_of(wildcards):
         "contents": IMAGES.get(wildcards.dataset, ""),
         "templates": STUDY.datasets[wildcards.dataset]["templates"],
         "backbone": backbone,
-        "views": views_option(wildcards),
+        "reading": images_options(wildcards),
     }
 
 

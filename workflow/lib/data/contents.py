@@ -59,34 +59,44 @@ def state(index: Index) -> State:
         return State(index.root, dict(pair for pairs in (first, *pool.map(look, rest)) for pair in pairs))
 
 
-def token(folder: Path, now: State) -> str:
-    """What stands for the images in the parameters of jobs: another one when, and only when, an image is another.
+def token(folder: Path, seen: Index) -> str:
+    """What stands for the images that a look has `seen` in the parameters of jobs.
 
-    `folder` holds what was noted of them. A copy of the same images keeps the token, and its times are noted.
+    Another one when, and only when, an image is another, or its class, its split or a class's name. `folder` holds what
+    was noted of the images. A copy of the same ones keeps the token, and its times are noted.
     """
-    noted = _read_head(folder)
-    digest = now.digest()
-    if noted.get("state") == digest:
-        return str(noted["token"])
-    if noted and (hashes := _unchanged(folder, now)):
-        with suppress(OSError):  # a folder that may not be written: then the bytes are read again the next time
-            _write(folder, now, hashes, str(noted["token"]))
-        return str(noted["token"])
-    return digest
+    return _of_images(folder, state(seen)) + seen.fingerprint()
 
 
 def known_token(folder: Path) -> str:
     """The token of the images that the index was made of, without a look at them; empty where none is noted."""
-    return str(_read_head(folder).get("token", ""))
+    head = _read_head(folder)
+    return head["images"] + head["seen"] if head else ""
 
 
-def note(folder: Path, now: State, threads: int) -> Mapping[str, str]:
-    """The SHA-256 of every image, noted in `folder`. What was noted before and has kept size and time isn't read."""
-    before, new = _read(folder), token(folder, now)
+def note(folder: Path, now: State, threads: int, seen: str = "") -> Mapping[str, str]:
+    """The SHA-256 of every image, noted in `folder`. What was noted before and has kept size and time isn't read.
+
+    `seen` is the fingerprint of the index by a look, a part of the token.
+    """
+    before, images = _read(folder), _of_images(folder, now)
     known = {file: sha for file, (stat, sha) in before.items() if now.stats.get(file) == stat}
     hashes = known | _hashed(now.root, [file for file in now.stats if file not in known], threads)
-    _write(folder, now, hashes, new)
+    _write(folder, now, hashes, {"images": images, "seen": seen})
     return hashes
+
+
+def _of_images(folder: Path, now: State) -> str:
+    """The part of the token that stands for the images' bytes."""
+    noted = _read_head(folder)
+    digest = now.digest()
+    if noted.get("state") == digest:
+        return noted["images"]
+    if noted and (hashes := _unchanged(folder, now)):
+        with suppress(OSError):  # a folder that may not be written: then the bytes are read again the next time
+            _write(folder, now, hashes, noted)
+        return noted["images"]
+    return digest
 
 
 def doubles(index: Index, folder: Path, threads: int) -> dict[str, str]:
@@ -124,11 +134,11 @@ def _unchanged(folder: Path, now: State) -> dict[str, str]:
 
 
 def _read_head(folder: Path) -> dict[str, str]:
-    """The first line of the notes: the `state` and the `token`; empty where there is none to trust."""
+    """The first line of the notes: the `state`, and the parts of the token; empty where there is none to trust."""
     try:
         with open(folder / NAME, encoding="utf-8") as file:
             head = json.loads(file.readline())
-        return {key: str(head[key]) for key in ("state", "token")}
+        return {key: str(head[key]) for key in ("state", "images", "seen")}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -143,7 +153,7 @@ def _read(folder: Path) -> dict[str, tuple[Stat, str]]:
         return {}
 
 
-def _write(folder: Path, now: State, hashes: Mapping[str, str], token: str) -> None:
+def _write(folder: Path, now: State, hashes: Mapping[str, str], head: Mapping[str, str]) -> None:
     lines: Iterable[str] = (json.dumps([file, *stat, hashes[file]]) for file, stat in now.stats.items())
-    head = json.dumps({"state": now.digest(), "token": token})
-    files.write_text(folder / NAME, "\n".join([head, *lines]) + "\n")
+    first = json.dumps({**head, "state": now.digest()})
+    files.write_text(folder / NAME, "\n".join([first, *lines]) + "\n")

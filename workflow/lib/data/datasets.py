@@ -24,6 +24,7 @@ __all__ = [
     "look",
     "prepare",
     "read_index",
+    "reading",
     "resolve",
     "shards",
     "views",
@@ -32,8 +33,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+READING = ("skip_bad_images", "max_pixels", "max_aspect")  # how images are read
 # What a data set may say whatever its source; of these the names of classes alone touch the index.
-COMMON = ("source", "templates", "classnames", "supports", "allow_fewer", "views", "flip", "shards")
+COMMON = ("source", "templates", "classnames", "supports", "allow_fewer", "views", "flip", "shards", *READING)
 
 
 def resolve(spec: Mapping[str, Any], known: registry.Sources | None = None) -> tuple[Source, dict[str, Any]]:
@@ -104,6 +106,17 @@ def shards(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
     return {"shards": spec["shards"]}
 
 
+def reading(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """What the spec says of images that can't be read, or are larger or longer than others.
+
+    Raises `UserError`, with the key, where there are no images.
+    """
+    given = {key: spec[key] for key in READING if key in spec}
+    if given and source.prepare is None:
+        raise UserError(f"{next(iter(given))}: there are no images to read; allowed: leaving it away")
+    return given
+
+
 def _nearest(word: object, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(str(word), list(known), n=1)
     return (f"; did you mean {near[0]}?" if near else "") + f" (known: {', '.join(known) or 'none'})"
@@ -122,7 +135,8 @@ def prepare(spec: Mapping[str, Any], root: Path, threads: int, plugins: Sequence
     found = source.prepare(root, options, threads)
     if source.look is not None:
         check(found, str(found.root))
-        hashes = contents.note(root, contents.state(found), threads)
+        seen = look(spec, plugins)
+        hashes = contents.note(root, contents.state(found), threads, seen.fingerprint() if seen else "")
         found = replace(found, contents=contents.overall(found, hashes))
     named = names.apply(found, spec.get("classnames"), source.named_by_folders)
     for line in names.remarks(found.classnames, named, spec.get("classnames")):

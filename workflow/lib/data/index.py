@@ -131,6 +131,8 @@ def check_classnames(names: tuple[str, ...]) -> None:
     """Raise `UserError` unless there is a class, and every one has a name of its own."""
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise UserError("classnames: one name for each class is wanted, none empty")
+    if len(names) == 1:
+        raise UserError(f"one class only, {names[0]!r}: there is nothing to tell it from; at least two are wanted")
     if broken := next((name for name in names if not _is_text(name)), None):
         raise UserError(f"classnames: {broken!r} is no text in UTF-8")
     if len(set(names)) < len(names):

@@ -1,5 +1,6 @@
 """A cell's JSON: made, checked against workflow/schemas/metrics.schema.yaml, written, read."""
 
+import json
 import platform
 import resource
 import subprocess
@@ -92,8 +93,13 @@ def _choice(bench: Bench, outcome: Outcome, regime: str) -> dict[str, Any]:
     return {"metrics": metrics(bench, outcome, regime), "point": dict(outcome.choices[regime].point)}
 
 
-def provenance(device: str, threads: int, features: str, sha256: str, code: str) -> dict[str, Any]:
-    """What a result came from: versions of what was imported, commit, device, hashes, peak memory of this process."""
+def provenance(
+    device: str, threads: int, features: str, sha256: str, code: str, made_of: Record | None = None
+) -> dict[str, Any]:
+    """What a result came from: versions of what was imported, commit, device, hashes, peak memory of this process.
+
+    `made_of` is the metadata of the features.
+    """
     torch = sys.modules.get("torch")
     gpu = device.startswith("cuda") and torch is not None
     return {
@@ -104,10 +110,20 @@ def provenance(device: str, threads: int, features: str, sha256: str, code: str)
         "threads": threads,
         "features": features,
         "features_sha256": sha256,
+        "extraction": _extraction(made_of or {}),
         "code": code,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNIT, 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1) if gpu and torch else 0.0,
     }
+
+
+def _extraction(metadata: Record) -> dict[str, Any]:
+    """How images became the features, as far as their metadata say it, and how many are missing or empty."""
+    told = {key: metadata[key] for key in ("weights_sha256", "activation", "recipe") if key in metadata}
+    if "preprocess" in metadata:
+        told["preprocess"] = json.loads(metadata["preprocess"])
+    counts = {"left_out": len(metadata.get("left_out", ())), "zeros": sum(map(len, metadata.get("zeros", {}).values()))}
+    return told | {key: count for key, count in counts.items() if count}
 
 
 def _commit() -> str:

@@ -40,11 +40,14 @@ def _check_images(theirs: str, listed: str, wanted: Mapping[str, Any], where: st
 def _facts(spec: Spec, templates: Sequence[str]) -> dict[str, Any]:
     """What the features depend on, but for files."""
     if "features" in spec:
-        return {"the model": "none, but vectors from elsewhere"}
+        scale = spec.get("logit_scale", "that of the file")
+        return {"the model": "none, but vectors from elsewhere", "the logit_scale": scale}
     name = str(spec["model"])
     return {
         "the model": "one by path" if name.endswith(".json") else name,
         "pretrained": spec.get("pretrained", "nothing"),
+        "the preprocess of the backbone": spec.get("preprocess", "the model's"),
+        "the quick_gelu of the backbone": spec.get("quick_gelu", "the model's"),
         "the precision": spec.get("precision", "fp32"),
         "the list of templates": list(templates),
     }

@@ -105,6 +105,16 @@ class Results:
         more = f" and {len(texts) - 2} more" if len(texts) > 2 else ""
         return [f"Prompts: {', '.join(map(repr, texts[:2]))}{more}, and likewise for every class."] if texts else []
 
+    def missing_images(self, dataset: str, backbone: str) -> list[str]:
+        """A line for the images that could not be read, and for the rows of zeros, if the features have any."""
+        of_pair = (record for (d, b, *_), record in self.records.items() if (d, b) == (dataset, backbone))
+        told: Record = next((record["provenance"].get("extraction", {}) for record in of_pair), {})
+        lines = {
+            "left_out": "images can't be read and are left out; the log of the features lists them.",
+            "zeros": "rows of the features are zeros.",
+        }
+        return [f"{told[key]} {line}" for key, line in lines.items() if key in told]
+
     def _variant(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Record | None:
         label, name = row
         record = self.records.get((dataset, backbone, label, self.plan.cell(label, shots)))

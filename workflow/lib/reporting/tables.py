@@ -79,7 +79,7 @@ def dataset_table(
     images that stand in two splits.
     """
     plan = results.plan
-    described = [*caption(plan), *results.prompts(dataset, backbone)]
+    described = [*caption(plan), *results.prompts(dataset, backbone), *results.missing_images(dataset, backbone)]
     table = Table(f"{dataset}, {backbone}", [shots_heading(shots) for shots in plan.shots], caption=described)
     for row in plan.rows():
         cells: list[Cell] = []

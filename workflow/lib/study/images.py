@@ -56,7 +56,7 @@ def _token(study: Study, entry: Mapping[str, Any], folder: Path) -> str:
             hint = "; `split: {test: 0.5}` makes one"
         there, why = ", ".join(index.splits), _wanted(study)[missing[0]]
         raise UserError(f"path: {index.root} has no {missing[0]}/, {why}; it has {there}{hint}")
-    return contents.token(folder, contents.state(index))
+    return contents.token(folder, index)
 
 
 def _is_gone(entry: Mapping[str, Any]) -> bool:

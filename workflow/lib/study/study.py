@@ -169,13 +169,13 @@ def _references(files: Mapping[str, str], sets: Collection[str], models: Collect
 def _dataset(name: str, entry: Mapping[str, Any], known: sources.Sources) -> dict[str, Any]:
     try:
         source, options = datasets.resolve(entry, known)
-        augmented = datasets.views(entry, source) | datasets.shards(entry, source)
+        extracted = datasets.views(entry, source) | datasets.shards(entry, source) | datasets.reading(entry, source)
     except UserError as error:
         raise _keyed(["datasets", name], entry, error) from None
     templates = list(entry.get("templates") or source.templates)
     given = {key: value for key, value in options.items() if value is not None}
     drawing = {key: entry[key] for key in ("classnames", "supports", "allow_fewer") if key in entry}
-    return {"source": source.name, "templates": templates, **given, **drawing, **augmented}
+    return {"source": source.name, "templates": templates, **given, **drawing, **extracted}
 
 
 def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     if set("{}") & set(path.replace("{dataset}", "")):
         message = f"found {brief(path)}, allowed: a path in which {{dataset}} stands for the name of the data set"
         raise LocatedError(["backbones", name, "features"], message)
-    return dict(entry)
+    return backbones.expanded(entry)
 
 
 def _check_pairs(config: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from workflow.lib.data.index import Index
 
 Prepare = Callable[[Path, Mapping[str, Any], int], Index]
 Look = Callable[[Mapping[str, Any]], Index]
-Lists = Callable[[Mapping[str, Any]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,7 @@ class Source:
 
     `look(options)`, where images are the user's own and may change, returns the index without reading an image: it is
     called whenever a study is read, so that it takes seconds for a million files at most, and every fault of the folder
-    is found before anything starts. `lists(options)` names files that it reads besides images: when one has changed, the
-    index is made again. `named_by_folders` is whether class names are folders' names, with underscores for
+    is found before anything starts. `named_by_folders` is whether class names are folders' names, with underscores for
     spaces.
     """
 
@@ -73,5 +71,4 @@ class Source:
     options: Mapping[str, Option] = field(default_factory=dict)
     flip: bool = True
     look: Look | None = None
-    lists: Lists | None = None
     named_by_folders: bool = False

@@ -40,14 +40,6 @@ def look(options: Mapping[str, Any]) -> Index:
     return splitting.look(index, options["split"], _groups(rows)) if options["split"] else index
 
 
-def lists(options: Mapping[str, Any]) -> list[str]:
-    """The lists, and that of the names, as far as they are files."""
-    path, names = options["path"], options.get("names")
-    paths = [*(path.values() if isinstance(path, dict) else [path])]
-    paths += [names["path"] if isinstance(names, dict) else names] if names else []
-    return [str(home(one)) for one in paths if home(one).is_file()]
-
-
 def _index(rows: Sequence[Row], options: Mapping[str, Any]) -> Index:
     """The index as the list has it; all images are of train where it has no split."""
     folder = Path(os.path.commonpath([os.path.dirname(row.file) for row in rows]))
@@ -213,7 +205,6 @@ SOURCE = Source(
     templates=("a photo of a {}.",),
     prepare=prepare,
     look=look,
-    lists=lists,
     options={
         "path": Option(
             (str, dict),
