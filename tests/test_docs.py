@@ -14,7 +14,7 @@ from methods import Recipe, Replica, Support, Task
 from methods.tools.check import check
 from methods.tools.page import markdown
 from methods.tools.registry import load
-from workflow.lib.data.datasets import SOURCES
+from workflow.lib.data import registry as sources
 from workflow.lib.encoding import backbones
 from workflow.lib.study.study import load as load_study
 
@@ -131,8 +131,8 @@ def test_the_page_on_study_files_has_every_key_with_its_limits() -> None:
 
 def test_the_page_on_study_files_has_every_source_and_its_keys() -> None:
     texts = dict(rows(STUDY_PAGE))
-    for name, source in SOURCES.items():
-        assert all(f"`{option}`" in texts[name] for option in source.options), name
+    for name, entry in sources.load().entries.items():
+        assert all(f"`{option}`" in texts[name] for option in entry.thing.options), name
 
 
 def test_the_page_on_study_files_has_the_defaults() -> None:
