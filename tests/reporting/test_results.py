@@ -29,7 +29,7 @@ def test_one_cell_of_zero_shot_stands_for_every_number_of_shots() -> None:
     assert [found.plan.cell("zero_shot", shots) for shots in ("1", "all")] == ["0", "0"]
     assert [found.plan.cell("probe", shots) for shots in ("1", "all")] == ["1", "all"]
     for shots in ("1", "all"):
-        assert found.accuracies("digits", "nano", ("zero_shot", "-"), shots) == [0.50]
+        assert found.values("digits", "nano", ("zero_shot", "-"), shots) == [0.50]
 
 
 def test_a_cell_s_files_lie_under_the_study_s_folder() -> None:
@@ -41,8 +41,8 @@ def test_a_cell_s_files_lie_under_the_study_s_folder() -> None:
 
 def test_accuracies_are_those_of_the_row_and_the_column() -> None:
     found = grid.results()
-    assert found.accuracies("planes", "nano", ("probe", "scale=standard"), "all") == [0.46, 0.48]
-    assert found.accuracies("planes", "nano", ("probe", "scale=odd"), "all") == []
+    assert found.values("planes", "nano", ("probe", "scale=standard"), "all") == [0.46, 0.48]
+    assert found.values("planes", "nano", ("probe", "scale=odd"), "all") == []
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -104,7 +104,9 @@ def lines(found: Results) -> list[dict[str, str]]:
 
 
 def test_the_header_of_results_csv_is_fixed() -> None:
-    assert results.tidy(grid.results()).splitlines()[0] == "dataset,backbone,method,variant,shots,seed,metric,value"
+    assert (
+        results.tidy(grid.results()).splitlines()[0] == "study,dataset,backbone,method,variant,shots,seed,metric,value"
+    )
 
 
 def test_results_csv_has_every_number_of_every_seed_once() -> None:
