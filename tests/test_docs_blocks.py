@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas
 import pytest
 import yaml
-from PIL import Image
 
-from tests.test_workflow import copy_code
+from tests.studies import copy_code, photographs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -79,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _, text in blocks(language):
             if named := re.match(r"# (\S+)\n", text):
                 (folder / named.group(1)).write_text(text, encoding="utf-8")
-    _photographs(folder / "photos")
+    photographs(folder / "photos")
     regimes = re.search(r"`(select: \[.*?\])`", (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"))
     assert regimes is not None
     protocol = {"protocol": {"report": "test", **yaml.safe_load(regimes.group(1))}}
@@ -87,16 +85,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run("snakemake --cores 2", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
-
-
-def _photographs(folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for label in ("cat", "dog"):
-            (folder / split / label).mkdir(parents=True)
-            for i in range(10):
-                pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / split / label / f"{i}.png")
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

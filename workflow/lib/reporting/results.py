@@ -17,6 +17,7 @@ from workflow.lib.evaluation import records
 from workflow.lib.evaluation.records import Record
 
 HEADER = ("study", "dataset", "backbone", "method", "variant", "shots", "seed", "metric", "value")
+Key = tuple[str, str, str, str]  # of a cell: dataset, backbone, label, shots of the file
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,6 @@ class Plan:
         """The cell's metrics, or its predictions, under results/<study>/."""
         suffix = {"metrics": "json", "predictions": "npz"}[kind]
         return folder / kind / dataset / backbone / label / f"{self.cell(label, shots)}.{suffix}"
-
-
-Key = tuple[str, str, str, str]  # of a cell: dataset, backbone, label, shots of the file
 
 
 @dataclass
