@@ -137,6 +137,19 @@ def test_the_summary_says_where_the_order_differs() -> None:
     assert marks[1, 5] == "best"  # of ranks the lowest
 
 
+def test_regimes_are_shown_by_both_metrics_and_the_matrix_says_that_it_is_by_accuracy() -> None:
+    results, predictions = study()
+    table = tables.regimes_table(results, "photos", "nano", ["accuracy", "mean_per_class"])
+    assert table.columns == ["1 shot, accuracy, last", "1 shot, per class, last"]
+    assert shown(table)["keen"] == ["66.00 ± 0.00", "79.01 ± 0.00"]
+    matrix = summaries.comparison_table(results, {}, predictions)
+    assert matrix.caption[-1] == (
+        "Classes of unequal size in photos, nano: `metric: mean_per_class` weighs them alike."
+    )
+    equal = summaries.comparison_table(*(study(EQUAL)[0], {}, study(EQUAL)[1]))
+    assert not any("unequal" in line for line in equal.caption)
+
+
 def test_the_recall_of_every_class_of_every_row_is_a_table() -> None:
     results, predictions = study()
     table = summaries.per_class_table(results.plan, predictions, "photos", "nano")

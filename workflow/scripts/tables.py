@@ -81,9 +81,9 @@ def render(results: Results, folder: Path) -> dict[str, tables.Table]:
             published = references.read(plan.references[name])
             made[f"{name}.reference"] = references.table(results, *pair, published)
         if plan.also:
-            made[f"{name}.regimes"] = tables.regimes_table(results, *pair)
+            made[f"{name}.regimes"] = tables.regimes_table(results, *pair, shown[name])
     made["peeking"] = tables.peeking_table(results)
-    made["comparison"] = summaries.comparison_table(results, comparison.matrix(places[plan.by], plan.rows()))
+    made["comparison"] = summaries.comparison_table(results, comparison.matrix(places[plan.by], plan.rows()), found)
     return made | {"summary": summaries.summary_table(results, found)}
 
 

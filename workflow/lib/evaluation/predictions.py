@@ -11,7 +11,8 @@ from workflow.lib.evaluation.cell import Bench, Result
 
 LOGITS_LIMIT = 2**20  # bytes of all logits of a cell as float16: above it, the largest of each image
 LARGEST = 5
-_TYPES = {
+Types = dict[str, type[Any]]
+_TYPES: Types = {
     "predicted": np.int32,
     "probability": np.float32,
     "nll": np.float32,
@@ -30,14 +31,14 @@ def arrays(bench: Bench, results: Sequence[Result]) -> dict[str, Any]:
     """
     ran = [result for result in results if not result.reason]
     logits = [o.choices[bench.cell.select].final() for result in ran for o in result.outcomes.values()]
+    classes, kept = len(bench.features.classnames), _kept(bench, sum(one.size for one in logits))
+    found = [_of_images(bench, one, kept) for one in logits]
     shape = (len(ran), bench.cell.seeds, len(bench.labels))
-    found = [_of_images(bench, one) for one in logits]
-    of_images = {name: np.array([one[name] for one in found], kind).reshape(shape) for name, kind in _TYPES.items()}
-    widths = {"logits": len(bench.features.classnames)}
-    kept = {
-        name: np.array(array).reshape(*shape, widths.get(name, LARGEST)) for name, array in _kept(bench, logits).items()
+    wide = {"logits": classes, "top_classes": LARGEST, "top_logits": LARGEST}
+    return _names(bench, ran) | {
+        name: np.array([one[name] for one in found], kind).reshape(*shape, *([wide[name]] if name in wide else []))
+        for name, kind in (_TYPES | kept).items()
     }
-    return _names(bench, ran) | of_images | kept
 
 
 def _names(bench: Bench, ran: Sequence[Result]) -> dict[str, Array]:
@@ -53,33 +54,40 @@ def _names(bench: Bench, ran: Sequence[Result]) -> dict[str, Array]:
     }
 
 
-def _of_images(bench: Bench, logits: Floats) -> dict[str, Array]:
-    """The arrays `(M,)` of one classifier."""
+def _kept(bench: Bench, numbers: int) -> Types:
+    """The logits to save of a cell that has so many, by the names of their arrays.
+
+    They are shifted to be logarithms of probabilities: their softmax is the same. All of them, `logits (V, S, M, K)`,
+    where they are small enough; otherwise the five largest of each image, `top_classes` and `top_logits (V, S, M, 5)`.
+    With `metric: auroc`, which is computed from them, all in float32.
+    """
+    if bench.cell.metric == "auroc":
+        return {"logits": np.float32}
+    size = np.dtype(np.float16).itemsize * numbers
+    if size <= LOGITS_LIMIT or len(bench.features.classnames) <= LARGEST:
+        return {"logits": np.float16}
+    return {"top_classes": np.int32, "top_logits": np.float16}
+
+
+def _of_images(bench: Bench, logits: Floats, kept: Types) -> dict[str, Array]:
+    """The arrays `(M,)` of one classifier, and what is kept of its logits."""
     log_probability = scoring.log_softmax(logits)
-    own = log_probability[np.arange(len(bench.labels)), bench.labels]
+    probability, rows = np.exp(log_probability), np.arange(len(bench.labels))
     return {
         "predicted": logits.argmax(1),
-        "probability": np.exp(own),
-        "nll": np.minimum(-own, np.finfo(np.float32).max),
-        "confidence": np.exp(log_probability.max(1)),
-        "squares": (np.exp(log_probability) ** 2).sum(1),
-    }
+        "probability": probability[rows, bench.labels],
+        "nll": np.minimum(-log_probability[rows, bench.labels], np.finfo(np.float32).max),
+        "confidence": probability.max(1),
+        "squares": np.einsum("mk,mk->m", probability, probability),
+    } | (_top(log_probability) if "top_logits" in kept else {"logits": _finite(log_probability, kept["logits"])})
 
 
-def _kept(bench: Bench, logits: Sequence[Floats]) -> dict[str, list[Array]]:
-    """The logits of each classifier, shifted to be logarithms of probabilities: their softmax is the same.
-
-    All of them, `logits (V, S, M, K)`, where they are small enough; otherwise the five largest of each image,
-    `top_classes` and `top_logits (V, S, M, 5)`. With `metric: auroc`, which is computed from them, all in float32.
-    """
-    exact = bench.cell.metric == "auroc"
-    size = np.dtype(np.float16).itemsize * sum(one.size for one in logits)
-    if exact or size <= LOGITS_LIMIT or len(bench.features.classnames) <= LARGEST:
-        return {"logits": [_shifted(one, np.float32 if exact else np.float16) for one in logits]}
-    top = [np.argsort(-one, axis=1, kind="stable")[:, :LARGEST].astype(np.int32) for one in logits]
-    largest = [np.take_along_axis(_shifted(one, np.float16), best, 1) for one, best in zip(logits, top, strict=True)]
-    return {"top_classes": top, "top_logits": largest}
+def _top(log_probability: Array) -> dict[str, Array]:
+    """The largest of each image, in order; of equal ones the first class, as in `predicted`."""
+    best = np.argsort(-log_probability, axis=1, kind="stable")[:, :LARGEST]
+    largest = np.take_along_axis(log_probability, best, 1)
+    return {"top_classes": best, "top_logits": _finite(largest, np.float16)}
 
 
-def _shifted(logits: Floats, kind: type[np.floating[Any]]) -> Array:
-    return np.maximum(scoring.log_softmax(logits), np.finfo(kind).min).astype(kind)
+def _finite(log_probability: Array, kind: type[np.floating[Any]]) -> Array:
+    return np.maximum(log_probability, np.finfo(kind).min).astype(kind)

@@ -75,7 +75,8 @@ class Spread:
             return np.zeros(draws.shape[1])
         own = (draws - draws.mean(0)).var(1).sum() / (count - 1)
         variance = (count - 1) * seeds.var(ddof=1) / self.chi2 - own
-        return self.normal * np.sqrt(np.maximum(variance, 0) / count)
+        turned = -1 if seeds[seeds != 0][:1].sum() < 0 else 1  # so that B against A is A against B, turned
+        return turned * self.normal * np.sqrt(np.maximum(variance, 0) / count)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,9 @@ def _interval(ring: Ring | None, row: Row) -> str | None:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
-def comparison_table(results: Results, scores: Mapping[tuple[Row, Row], Score]) -> Table:
+def comparison_table(
+    results: Results, scores: Mapping[tuple[Row, Row], Score], predictions: Predictions | None = None
+) -> Table:
     """Wins, ties and losses of each row against each other over all datasets, backbones and shots."""
     plan, rows = results.plan, results.plan.rows()
     table = Table(f"{plan.study}: wins/ties/losses", [str(i) for i in range(1, len(rows) + 1)])
@@ -143,9 +145,12 @@ def comparison_table(results: Results, scores: Mapping[tuple[Row, Row], Score]) 
     table.caption = [
         "The row against the column, in each dataset, backbone and number of shots: won/undecided/lost. Paired over "
         "seeds and images, at a false discovery rate of 5 % over the whole matrix.",
-        f"{METRICS[plan.by]} on {plan.report}.",
+        f"By: {METRICS[plan.by].removesuffix(',')}, on {plan.report}.",
         protocol(plan),
     ]
+    if not plan.metric and (pairs := balance.unequal(predictions or {}, plan.pairs())):
+        where = "; ".join(", ".join(pair) for pair in pairs)
+        table.caption.append(f"Classes of unequal size in {where}: `metric: mean_per_class` weighs them alike.")
     return table
 
 

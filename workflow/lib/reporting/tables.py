@@ -132,16 +132,21 @@ def _with_gap(table: Table, results: Results, pair: tuple[str, str]) -> Table:
     return replace(table, columns=columns, rows=rows, caption=lines)
 
 
-def regimes_table(results: Results, dataset: str, backbone: str) -> Table:
-    """Methods by shots, every regime of the study side by side."""
-    plan = results.plan
+def regimes_table(results: Results, dataset: str, backbone: str, metrics: Sequence[str] = ()) -> Table:
+    """Methods by shots, every regime of the study side by side, in the study's metric or in several."""
+    plan, metrics = results.plan, metrics or [results.plan.by]
     regimes = [plan.select, *plan.also]
-    columns = [f"{shots_heading(shots)}, {regime}" for shots in plan.shots for regime in regimes]
+    columns = [f"{heading}, {regime}" for heading in headings(plan.shots, metrics) for regime in regimes]
     table = Table(f"{dataset}, {backbone}: by regime", columns)
     for row in plan.rows():
-        cells = [percent(results.values(dataset, backbone, row, s, regime)) for s in plan.shots for regime in regimes]
+        cells = [
+            percent(results.values(dataset, backbone, row, shots, regime, metric))
+            for shots in plan.shots
+            for metric in metrics
+            for regime in regimes
+        ]
         table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
-    table.caption = [caption(plan)[0], *(f"{regime}: {REGIMES[regime]}." for regime in regimes)]
+    table.caption = [caption(plan, metrics)[0], *(f"{regime}: {REGIMES[regime]}." for regime in regimes)]
     return table
 
 
