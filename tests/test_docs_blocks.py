@@ -27,8 +27,9 @@ NOT_RUN = {
     "make test": "runs these tests",
     "source .venv/bin/activate": "these tests run in an environment already",
 }
-# Commands of Snakemake that are quick enough to be run; of the others, `-n` says what they would do.
-REAL = ("partial_tables", "--report", "mine.yaml", "-n")
+# Commands of Snakemake that are quick enough to be run; of the others, `-n` says what they would do. mine.yaml is run by
+# tests/test_docs.py, which looks at its table.
+REAL = ("partial_tables", "--report", "-n")
 NO_CODE = ("text", "mermaid")  # a list of paths; a diagram, which GitHub draws
 
 # The quickstart's name and rows, in a size for a test. The protocol is the example of docs/protocol.md.
