@@ -27,8 +27,8 @@ NOT_RUN = {
     "make test": "runs these tests",
     "source .venv/bin/activate": "these tests run in an environment already",
 }
-# Commands of Snakemake that are quick enough to be run; of the others, `-n` says what they would do. mine.yaml is run by
-# tests/test_docs.py, which looks at its table.
+# Commands of Snakemake that are quick enough to be run; of the others, `-n` says what they do. mine.yaml is run by
+# tests/test_docs.py.
 REAL = ("partial_tables", "--report", "-n")
 NO_CODE = ("text", "mermaid")  # a list of paths; a diagram, which GitHub draws
 
