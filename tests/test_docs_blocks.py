@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.studies import copy_code, photographs
+from workflow.lib.study import schema, study
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +31,8 @@ NOT_RUN = {
 # Commands of Snakemake that are quick enough to be run; of the others, `-n` says what they do. mine.yaml is run by
 # tests/test_docs.py.
 REAL = ("partial_tables", "--report", "-n")
+# Parts of studies that can't be started here, by their page, and why: of them the shape is checked.
+FRAGMENTS = {"data.md": "folders that a reader may have; tests/data/test_names.py has names from each source"}
 NO_CODE = ("text", "mermaid")  # a list of paths; a diagram, which GitHub draws
 
 # The quickstart's name and rows, in a size for a test. The protocol is the example of docs/protocol.md.
@@ -118,13 +121,21 @@ def test_a_command_runs(command: str, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+NAMED = [(place, text) for place, text in blocks("yaml") if text.startswith("# ")]
+PARTS = [(place, text) for place, text in blocks("yaml") if not text.startswith("# ")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks("yaml")])
+@pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in NAMED])
 def test_a_study_can_be_started(text: str, folder: Path) -> None:
-    named = re.match(r"# (\S+)\n", text)
-    assert named is not None, "a study begins with the name of its file"
-    done = run(f"snakemake -n --configfile {named.group(1)}", folder)
+    done = run(f"snakemake -n --configfile {text.split()[1]}", folder)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("place", "text"), PARTS)
+def test_a_part_of_a_study_has_its_shape_and_a_reason_for_not_being_started(place: str, text: str) -> None:
+    schema.check(yaml.safe_load(SMALL) | yaml.safe_load(text), study.SCHEMA, lambda keys, message: ValueError(message))
+    assert FRAGMENTS[place.split(":")[0]]
 
 
 @pytest.mark.slow
