@@ -144,7 +144,7 @@ def test_regimes_are_shown_by_both_metrics_and_the_matrix_says_that_it_is_by_acc
     assert shown(table)["keen"] == ["66.00 ± 0.00", "79.01 ± 0.00"]
     matrix = summaries.comparison_table(results, {}, predictions)
     assert matrix.caption[-1] == (
-        "Classes of unequal size in photos, nano: `metric: mean_per_class` weighs them alike."
+        "Classes of unequal size in photos, nano: metric: mean_per_class in the study file weighs them alike."
     )
     equal = summaries.comparison_table(*(study(EQUAL)[0], {}, study(EQUAL)[1]))
     assert not any("unequal" in line for line in equal.caption)

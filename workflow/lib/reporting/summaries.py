@@ -150,7 +150,9 @@ def comparison_table(
     ]
     if not plan.metric and (pairs := balance.unequal(predictions or {}, plan.pairs())):
         where = "; ".join(", ".join(pair) for pair in pairs)
-        table.caption.append(f"Classes of unequal size in {where}: `metric: mean_per_class` weighs them alike.")
+        table.caption.append(
+            f"Classes of unequal size in {where}: metric: mean_per_class in the study file weighs them alike."
+        )
     return table
 
 
