@@ -78,7 +78,11 @@ def dataset_table(
     """
     plan, pair, known = results.plan, (dataset, backbone), predictions or {}
     metrics = balance.shown(plan, known, [pair])
-    described = [*caption(plan, metrics), *results.prompts(dataset, backbone), *results.missing_images(dataset, backbone)]
+    described = [
+        *caption(plan, metrics),
+        *results.prompts(dataset, backbone),
+        *results.missing_images(dataset, backbone),
+    ]
     table = Table(f"{dataset}, {backbone}", headings(plan.shots, metrics), caption=described)
     for row in plan.rows():
         cells: list[Cell] = [
