@@ -9,8 +9,9 @@ import numpy as np
 
 from methods.contract.base import Array, Engine, Floats, Labels, Method, Replica, Support, Task, unit
 from methods.contract.shots import ALL, ZERO
-from workflow.lib.evaluation import engines, fitting, needs, scoring, support_files, supports
-from workflow.lib.evaluation.protocol import Judge, Outcome, Queries
+from workflow.lib.evaluation import cross_validation, engines, fitting, needs, scoring, support_files, supports
+from workflow.lib.evaluation.cross_validation import Table
+from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Judge, Outcome, Queries
 from workflow.lib.features.blocks import Rows
 from workflow.lib.features.store import Features
 
@@ -82,7 +83,18 @@ class Bench:
             return support_files.read(cell.supports, self.features, cell.shots, seed)
         return supports.draw(self.features.splits["train"].y, names, cell.shots, seed, allow_fewer=cell.allow_fewer)
 
-    def short(self) -> str:
+    def tables(self, method: Method, task: Task, replicas: Sequence[Replica]) -> dict[Replica, Table]:
+        """The scores out of folds that `support_cv` chooses by, where it is among the regimes."""
+        if CROSS_VALIDATION not in self.cell.regimes:
+            return {}
+        return cross_validation.tables(method, task, replicas, self.on_device, keep_all=False)
+
+    def remarks(self, seed: int, choosing: bool) -> list[str]:
+        """What a reader of a row must know of a seed's support."""
+        found = [self._short()]
+        return [remark for remark in found if remark]
+
+    def _short(self) -> str:
         """A remark on the classes that have fewer images than shots, if there are any."""
         if self.cell.shots in (ZERO, ALL):
             return ""
@@ -114,17 +126,17 @@ class Bench:
         wanted = _taken(augmented, rows, raw) if views and augmented is not None else None
         return Support(_taken(train.x, rows, raw), train.y[rows], wanted)
 
-    def judge(self, raw: bool) -> Judge:
-        """The evaluator's side: the reported split, and `val` where the protocol looks at it."""
+    def judge(self, raw: bool, held_out: Mapping[Replica, Table]) -> Judge:
+        """The evaluator's side: the reported split, `val` where the protocol looks at it, what cross-validation found."""
         val = self._queries("val", raw) if self.cell.looks_at_val else None
         classes = len(self.features.classnames)
-        return Judge(self.cell.regimes, classes, self._queries(self.cell.report, raw), val, self._few)
+        return Judge(self.cell.regimes, classes, self._queries(self.cell.report, raw), val, self._few, held_out)
 
     def _queries(self, split: str, raw: bool) -> Queries:
         part = self.features.splits[split]
-        return Queries(self._on_device(_taken(part.x, np.arange(len(part.y)), raw)), part.y)
+        return Queries(self.on_device(_taken(part.x, np.arange(len(part.y)), raw)), part.y)
 
-    def _on_device(self, x: Floats) -> Array:
+    def on_device(self, x: Floats) -> Array:
         if self.device == "cpu":
             return x
         import torch
@@ -178,20 +190,34 @@ def wants_views(method: Method, variants: Sequence[Mapping[str, Any]]) -> bool:
 
 def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], raw: bool) -> list[Result]:
     task = bench.task(raw, wants_views(method, variants), engines.engine(type(method)))
-    judge = bench.judge(raw)
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
-    outcomes = fitting.outcomes(method, task, replicas, judge)
-    for outcome in outcomes.values():
-        outcome.notes += [short] if (short := bench.short()) else []
+    found = _chosen(bench, method, task, replicas, raw)
     return [
         Result(
             variant["variant"],
             variant["params"],
             method.trainable(task, variant["params"]),
-            {replica.seed: outcomes[replica] for replica in replicas if replica.variant == variant["variant"]},
+            {replica.seed: found[replica] for replica in replicas if replica.variant == variant["variant"]},
         )
         for variant in variants
     ]
+
+
+def _chosen(
+    bench: Bench, method: Method, task: Task, replicas: Sequence[Replica], raw: bool
+) -> dict[Replica, Outcome]:
+    """What each replica comes to, after the cross-validation of its support where a regime chooses by it."""
+    tables = bench.tables(method, task, replicas)
+    judge = bench.judge(raw, tables)
+    found = fitting.outcomes(method, task, replicas, judge)
+    # The whole support may take more steps than its folds: which candidate is which is known once it has been trained.
+    again = [one for one, table in tables.items() if not table.expects(len(found[one].points))]
+    if again:
+        found |= fitting.outcomes(method, task, again, judge)
+    for replica, outcome in found.items():
+        outcome.notes += bench.remarks(replica.seed, len(outcome.points) > 1)
+        outcome.cv_seconds = tables[replica].seconds if replica in tables else 0.0
+    return found
 
 
 def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float]:
@@ -199,7 +225,7 @@ def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float
     scores = scoring.metrics(outcome.choices[regime or bench.cell.select].final(), bench.labels)
     if len(outcome.curve) > 1:
         scores |= {"accuracy_last": outcome.curve[-1], "accuracy_peek": max(outcome.curve)}
-    return scores | {"fit_seconds": outcome.fit_seconds}
+    return scores | {"fit_seconds": outcome.fit_seconds + outcome.cv_seconds}
 
 
 def predictions(bench: Bench, results: Sequence[Result]) -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""Cross-validation on the support alone: what `support_cv` chooses by.
+
+Each seed's support is split into stratified folds. A method is fitted to the support without a fold, its candidates are
+scored on the fold, and what the folds give together is the score of the candidate of the whole support at the same
+point. A fold's replica has a seed of its own, so that a method needs to know nothing of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from methods.contract.base import Array, Candidate, Labels, Method, Replica, Support, Task
+from workflow.lib.evaluation import fitting, scoring, supports
+from workflow.lib.evaluation.protocol import Course, Queries, Score, answer
+
+SEEDS = 10**6  # fold f of seed s has the seed (f + 1) · 10⁶ + s: no study has so many seeds
+ONE_IMAGE = "support_cv: a class has one image, so there is no fold to choose on: parameters as configured, the last epoch"
+
+Point = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A fold of a seed's support: its own seed, the rows of the support that are left out, and those that stay."""
+
+    seed: int
+    out: Labels
+    rest: Labels
+
+
+def split(seed: int, labels: Labels) -> list[Fold]:
+    """The folds of a seed's support with these labels; none where a class has one image."""
+    numbers = supports.folds(labels)
+    count = int(numbers.max(initial=0)) + 1
+    if count == 1:
+        return []
+    return [Fold(SEEDS * (f + 1) + seed, np.flatnonzero(numbers == f), np.flatnonzero(numbers != f)) for f in range(count)]
+
+
+class Supports(Mapping[int, Support]):
+    """A support without each of its folds, by the folds' seeds.
+
+    Made when it is asked for, and one for all who hold it at the same time: a fold more is a support more in memory.
+    """
+
+    def __init__(self, whole: Support, folds: Sequence[Fold]) -> None:
+        self._whole, self._rest = whole, {fold.seed: fold.rest for fold in folds}
+        self._held: WeakValueDictionary[int, Support] = WeakValueDictionary()
+
+    def __getitem__(self, seed: int) -> Support:
+        made = self._held.get(seed)
+        if made is None:
+            made = self._held[seed] = part(self._whole, self._rest[seed])
+        return made
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rest)
+
+    def __len__(self) -> int:
+        return len(self._rest)
+
+
+def part(support: Support, rows: Labels) -> Support:
+    """Some images of a support."""
+    return Support(support.x[rows], support.y[rows], None if support.views is None else support.views[rows])
+
+
+class HeldOut(Course):
+    """The scores of one replica's candidates on the fold that it was fitted without, summed over images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores: list[Any] = []
+
+
+class FoldJudge:
+    """Scores the candidates of a seed's folds, each on its own fold: those are the only queries that it asks about."""
+
+    def __init__(self, support: Support, folds: Sequence[Fold], classes: int, on_device: Callable[[Array], Array]) -> None:
+        self._support, self._classes, self._on_device = support, classes, on_device
+        self._out = {fold.seed: fold.out for fold in folds}
+        self._known: dict[tuple[int, ...], tuple[Queries, Labels, Labels]] = {}
+
+    def outcome(self) -> HeldOut:
+        """One that has seen no candidate."""
+        return HeldOut()
+
+    def __call__(self, candidate: Candidate, outcomes: Mapping[Replica, HeldOut]) -> None:
+        """Score a candidate of several replicas and hand each its part."""
+        seeds = tuple(replica.seed for replica in candidate.replicas)
+        if seeds not in self._known:  # the same array for every candidate: a method may keep what it has computed
+            self._known[seeds] = self._queries(seeds)
+        queries, who, rows = self._known[seeds]
+        logits = _picked(answer(candidate, queries, self._classes), who, rows)
+        own = scoring.held_out(logits, queries.y[rows])
+        edges = np.searchsorted(who, np.arange(len(seeds)))
+        for replica, sums in zip(candidate.replicas, np.add.reduceat(own, edges), strict=True):
+            outcomes[replica].points.append(candidate.point)
+            outcomes[replica].scores.append(sums)
+
+    def _queries(self, seeds: Sequence[int]) -> tuple[Queries, Labels, Labels]:
+        """The images of all these folds, and which of them (`rows`) are the fold of which replica (`who`)."""
+        asked = np.unique(np.concatenate([self._out[seed] for seed in seeds]))
+        who = np.repeat(np.arange(len(seeds)), [len(self._out[seed]) for seed in seeds])
+        rows = np.searchsorted(asked, np.concatenate([self._out[seed] for seed in seeds]))
+        return Queries(self._on_device(self._support.x[asked]), self._support.y[asked]), who, rows
+
+
+def _picked(logits: Array, who: Labels, rows: Labels) -> np.ndarray:
+    """Row `rows[i]` of replica `who[i]`, `(T, K)`, in NumPy."""
+    if isinstance(logits, np.ndarray):
+        return logits[who, rows]
+    if logits.device.type == "cpu":
+        return logits.detach().float().numpy()[who, rows]
+    import torch
+
+    return logits.detach()[torch.as_tensor(who), torch.as_tensor(rows)].float().cpu().numpy()
+
+
+class Table:
+    """The scores of a replica's candidates, out of its folds; asked by the judge of the whole support's candidates."""
+
+    def __init__(self, folds: Sequence[HeldOut]) -> None:
+        first = folds[0]
+        self.points, self.count = first.points, len(first.points)
+        sums = [sum(fold.scores[self._counterpart(i, fold.points)] for fold in folds) for i in range(self.count)]
+        self.scores = [scoring.preference(one) for one in sums]
+        self.seconds = sum(fold.fit_seconds for fold in folds)
+
+    def __call__(self, i: int, point: Point) -> Score:
+        """The score of the candidate number i of the whole support."""
+        return self.scores[counterpart(i, point, self.count, self.points)]
+
+    def _counterpart(self, i: int, points: Sequence[Point]) -> int:
+        return counterpart(i, self.points[i], self.count, points)
+
+    def expects(self, count: int) -> bool:
+        """Whether the whole support gives so many candidates; where it was wrong, it is told so."""
+        right, self.count = self.count == count, count
+        return right
+
+
+def counterpart(i: int, point: Point, count: int, points: Sequence[Point]) -> int:
+    """Which candidate of a fold, with these points, is what number i of `count`, at `point`, is of another support.
+
+    The one of the same number where there are equally many: grids, epochs, and steps of trainings of equal length.
+    Otherwise that of the same epoch; of steps, that at the same fraction of the training.
+    """
+    if count == len(points):
+        return i
+    if "epoch" in point:
+        return min(range(len(points)), key=lambda j: abs(points[j].get("epoch", 0) - point["epoch"]))
+    return max(0, round((i + 1) * len(points) / count) - 1)
+
+
+def tables(
+    method: Method, task: Task, replicas: Sequence[Replica], on_device: Callable[[Array], Array], keep_all: bool
+) -> dict[Replica, Table]:
+    """The table of every replica whose support has folds; without those that yield one candidate, unless `keep_all`.
+
+    A seed's folds are trained side by side: with an engine in one run, as far as they are of one size.
+    """
+    found: dict[Replica, list[HeldOut]] = {}
+    settled: set[str] = set()  # variants that have nothing to choose
+    for seed in sorted({replica.seed for replica in replicas}):
+        whole = task.supports[seed]
+        folds = split(seed, whole.y)
+        judge = FoldJudge(whole, folds, task.classes, on_device)
+        for group in _groups(method, folds):
+            own = [replica for replica in replicas if replica.seed == seed and replica.variant not in settled]
+            without = replace(task, supports=Supports(whole, group))
+            asked = {Replica(one.variant, one.params, fold.seed): one for one in own for fold in group}
+            for fold_replica, held in fitting.outcomes(method, without, list(asked), judge).items():
+                found.setdefault(asked[fold_replica], []).append(held)
+                if len(held.points) == 1 and not keep_all:
+                    settled.add(fold_replica.variant)
+    return {replica: Table(held) for replica, held in found.items() if replica.variant not in settled}
+
+
+def _groups(method: Method, folds: Sequence[Fold]) -> Iterator[list[Fold]]:
+    """The folds that go to the method together: side by side where it has an engine, which takes equal sizes only."""
+    if not method.engine:
+        yield from ([fold] for fold in folds)
+        return
+    for _, group in groupby(sorted(folds, key=_size), key=_size):
+        yield list(group)
+
+
+def _size(fold: Fold) -> int:
+    return len(fold.rest)
