@@ -10,6 +10,7 @@ from tests.reporting.grid import plan, record
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import records
+from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.reporting import tables
 from workflow.lib.reporting.results import Results, tidy
 
@@ -37,10 +38,10 @@ class Stages(Method):
         return classify
 
 
-def made(select: str, also: Sequence[str]) -> cells.Bench:
+def made(select: str, also: Sequence[str]) -> Bench:
     variants = [{"variant": "-", "params": {}}]
-    at = cells.Cell("s", "d", "b", "stages", "stages", "2", 2, "test", select, variants, also=also)
-    return cells.Bench(at, make_features(), "cpu", 1, lambda line: None)
+    at = Cell("s", "d", "b", "stages", "stages", "2", 2, "test", select, variants, also=also)
+    return Bench(at, make_features(), "cpu", 1, lambda line: None)
 
 
 @pytest.mark.parametrize("first", REGIMES)

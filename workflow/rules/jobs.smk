@@ -7,7 +7,7 @@ from workflow.lib.study import estimates
 from workflow.lib.jobs.code import code_hash
 from workflow.lib.data import names
 from workflow.lib.data.datasets import COMMON
-from workflow.lib.evaluation import engines
+from workflow.lib.evaluation import engines, supports
 
 
 def dataset_options(dataset):
@@ -118,6 +118,7 @@ def cell_spec(wildcards):
             "variants": [
                 {"variant": name, "params": params} for name, params in spec.variants
             ],
+            "tuned": spec.tuned,
             "made_of": made_of(wildcards),
         }
     )
@@ -141,9 +142,10 @@ def made_of(wildcards):
 
 
 def replicas(wildcards):
-    """How many trainings the cell is: what its time is estimated from."""
+    """How many trainings the cell is, those without a fold among them: what its time is estimated from."""
     spec = STUDY.methods[wildcards.method]
-    return len(spec.variants) * seeds(spec)
+    folds = supports.most_folds(wildcards.shots) if STUDY.cross_validates else 0
+    return len(spec.variants) * seeds(spec) * (1 + folds)
 
 
 def cell_cost(wildcards):

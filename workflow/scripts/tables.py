@@ -75,6 +75,8 @@ def render(results: Results, folder: Path) -> dict[str, tables.Table]:
         made[f"{pair}.reference"] = references.table(results, dataset, backbone, references.read(path))
     if plan.also:
         made |= {f"{d}.{b}.regimes": tables.regimes_table(results, d, b) for d in plan.datasets for b in plan.backbones}
+    if plan.also and "last" in (plan.select, *plan.also):
+        made["gains"] = tables.gains_table(results)
     made["peeking"] = tables.peeking_table(results)
     scores = comparison.matrix(places, plan.rows())
     made["comparison"] = tables.comparison_table(results, scores)

@@ -13,12 +13,13 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from methods.contract.base import Array, Candidate, Labels, Method, Replica, Support, Task
+from methods.contract.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task
 from workflow.lib.evaluation import fitting, scoring, supports
 from workflow.lib.evaluation.protocol import Course, Queries, Score, answer
 
+MARGIN = 0.5  # standard errors by which the best must beat what is configured
+PASSED: Score = (-1.0,)  # of a candidate that is not the one: below every other score
 SEEDS = 10**6  # fold f of seed s has the seed (f + 1) · 10⁶ + s: no study has so many seeds
-ONE_IMAGE = "support_cv: a class has one image, so there is no fold to choose on: parameters as configured, the last epoch"
 
 Point = Mapping[str, Any]
 
@@ -38,7 +39,9 @@ def split(seed: int, labels: Labels) -> list[Fold]:
     count = int(numbers.max(initial=0)) + 1
     if count == 1:
         return []
-    return [Fold(SEEDS * (f + 1) + seed, np.flatnonzero(numbers == f), np.flatnonzero(numbers != f)) for f in range(count)]
+    return [
+        Fold(SEEDS * (f + 1) + seed, np.flatnonzero(numbers == f), np.flatnonzero(numbers != f)) for f in range(count)
+    ]
 
 
 class Supports(Mapping[int, Support]):
@@ -74,13 +77,15 @@ class HeldOut(Course):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scores: list[Any] = []
+        self.scores: list[tuple[float, float]] = []
 
 
 class FoldJudge:
     """Scores the candidates of a seed's folds, each on its own fold: those are the only queries that it asks about."""
 
-    def __init__(self, support: Support, folds: Sequence[Fold], classes: int, on_device: Callable[[Array], Array]) -> None:
+    def __init__(
+        self, support: Support, folds: Sequence[Fold], classes: int, on_device: Callable[[Array], Array]
+    ) -> None:
         self._support, self._classes, self._on_device = support, classes, on_device
         self._out = {fold.seed: fold.out for fold in folds}
         self._known: dict[tuple[int, ...], tuple[Queries, Labels, Labels]] = {}
@@ -96,11 +101,10 @@ class FoldJudge:
             self._known[seeds] = self._queries(seeds)
         queries, who, rows = self._known[seeds]
         logits = _picked(answer(candidate, queries, self._classes), who, rows)
-        own = scoring.held_out(logits, queries.y[rows])
-        edges = np.searchsorted(who, np.arange(len(seeds)))
-        for replica, sums in zip(candidate.replicas, np.add.reduceat(own, edges), strict=True):
+        for i, replica in enumerate(candidate.replicas):
+            own = slice(*np.searchsorted(who, [i, i + 1]))
             outcomes[replica].points.append(candidate.point)
-            outcomes[replica].scores.append(sums)
+            outcomes[replica].scores.append(scoring.held_out(logits[own], queries.y[rows[own]]))
 
     def _queries(self, seeds: Sequence[int]) -> tuple[Queries, Labels, Labels]:
         """The images of all these folds, and which of them (`rows`) are the fold of which replica (`who`)."""
@@ -110,38 +114,66 @@ class FoldJudge:
         return Queries(self._on_device(self._support.x[asked]), self._support.y[asked]), who, rows
 
 
-def _picked(logits: Array, who: Labels, rows: Labels) -> np.ndarray:
+def _picked(logits: Array, who: Labels, rows: Labels) -> Floats:
     """Row `rows[i]` of replica `who[i]`, `(T, K)`, in NumPy."""
     if isinstance(logits, np.ndarray):
-        return logits[who, rows]
-    if logits.device.type == "cpu":
-        return logits.detach().float().numpy()[who, rows]
+        picked: Floats = logits[who, rows]
+        return picked
     import torch
 
-    return logits.detach()[torch.as_tensor(who), torch.as_tensor(rows)].float().cpu().numpy()
+    where = [torch.as_tensor(index, device=logits.device) for index in (who, rows)]
+    own: Floats = logits.detach()[where[0], where[1]].float().cpu().numpy()
+    return own
 
 
 class Table:
-    """The scores of a replica's candidates, out of its folds; asked by the judge of the whole support's candidates."""
+    """What the candidates of one replica score out of its folds, and which of them is therefore taken.
 
-    def __init__(self, folds: Sequence[HeldOut]) -> None:
-        first = folds[0]
-        self.points, self.count = first.points, len(first.points)
-        sums = [sum(fold.scores[self._counterpart(i, fold.points)] for fold in folds) for i in range(self.count)]
-        self.scores = [scoring.preference(one) for one in sums]
+    The judge of the whole support asks it, candidate by candidate.
+    """
+
+    def __init__(self, folds: Sequence[HeldOut], images: int) -> None:
+        self._images = images
+        self.points: Sequence[Point] = folds[0].points
         self.seconds = sum(fold.fit_seconds for fold in folds)
+        count = len(self.points)
+        alike = [
+            [fold.scores[counterpart(i, point, count, fold.points)] for fold in folds]
+            for i, point in enumerate(self.points)
+        ]
+        self._decide([(float(m), float(n)) for m, n in np.sum(alike, axis=1) / images])
 
-    def __call__(self, i: int, point: Point) -> Score:
-        """The score of the candidate number i of the whole support."""
-        return self.scores[counterpart(i, point, self.count, self.points)]
+    def _decide(self, scores: Sequence[Score]) -> None:
+        self.scores = scores
+        self.chosen = preferred(scores, len(scores) - 1, self._images)
 
-    def _counterpart(self, i: int, points: Sequence[Point]) -> int:
-        return counterpart(i, self.points[i], self.count, points)
+    def __call__(self, i: int) -> Score:
+        """The score of the candidate number i of the whole support, if it is the one that is taken."""
+        return self.scores[i] if i == self.chosen else PASSED
 
-    def expects(self, count: int) -> bool:
-        """Whether the whole support gives so many candidates; where it was wrong, it is told so."""
-        right, self.count = self.count == count, count
-        return right
+    def fits(self, points: Sequence[Point]) -> bool:
+        """Whether the whole support gave as many candidates as its folds.
+
+        If not, the table is made one of these points, and what was chosen by it before is to be chosen again.
+        """
+        if len(points) == len(self.points):
+            return True
+        count = len(points)
+        self._decide([self.scores[counterpart(i, point, count, self.points)] for i, point in enumerate(points)])
+        self.points = points
+        return False
+
+
+def preferred(scores: Sequence[Score], default: int, images: int) -> int:
+    """Which of several scores `(metric, log-likelihood)` out of folds is taken, the metric a share of `images`.
+
+    The best metric; of equals the likeliest, and of these the first. But the default stays where it is within half a
+    standard error of the best: a choice among many on few images is mostly noise.
+    """
+    best = max(range(len(scores)), key=scores.__getitem__)
+    top = scores[best][0]
+    error = (max(0.0, top * (1 - top)) / images) ** 0.5
+    return default if top - scores[default][0] <= MARGIN * error else best
 
 
 def counterpart(i: int, point: Point, count: int, points: Sequence[Point]) -> int:
@@ -178,7 +210,11 @@ def tables(
                 found.setdefault(asked[fold_replica], []).append(held)
                 if len(held.points) == 1 and not keep_all:
                     settled.add(fold_replica.variant)
-    return {replica: Table(held) for replica, held in found.items() if replica.variant not in settled}
+    return {
+        replica: Table(held, len(task.supports[replica.seed].y))
+        for replica, held in found.items()
+        if replica.variant not in settled
+    }
 
 
 def _groups(method: Method, folds: Sequence[Fold]) -> Iterator[list[Fold]]:

@@ -12,7 +12,6 @@ from workflow.lib.errors import UserError, one_line
 from workflow.lib.evaluation.protocol import Course
 from workflow.lib.jobs import memory
 
-
 Kept = TypeVar("Kept", bound=Course)
 
 

@@ -17,7 +17,7 @@ from workflow.lib.evaluation import scoring
 CROSS_VALIDATION = "support_cv"
 REGIMES = {
     "last": "nothing was looked at: parameters as configured, the last epoch",
-    CROSS_VALIDATION: "epoch and hyperparameters chosen by cross-validation on the labelled images of the support alone",
+    CROSS_VALIDATION: "epoch and hyperparameters chosen by cross-validation on the support alone",
     "val_fewshot": "epoch and hyperparameters chosen on min(shots, 4) images per class of val",
     "val_full": "epoch and hyperparameters chosen on all of val",
     "report": "epoch and hyperparameters chosen on the reported split itself: flatters",
@@ -94,8 +94,8 @@ class Outcome(Course):
 class Judge:
     """Scores candidates: on the reported split always, on `val` where a regime looks at it.
 
-    `held_out` has the scores that cross-validation has found, by replica: asked with the number of a candidate and its
-    point. A replica without is not to be chosen for by it.
+    `held_out` has what cross-validation has found, by replica: the score of a candidate by its number. A replica
+    without it has nothing to be chosen by.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Judge:
         report: Queries,
         val: Queries | None,
         few: Mapping[int, Labels],
-        held_out: Mapping[Replica, Callable[[int, Mapping[str, Any]], Score]] | None = None,
+        held_out: Mapping[Replica, Callable[[int], Score]] | None = None,
     ) -> None:
         self._regimes, self._classes = regimes, classes
         self._report, self._val, self._few = report, val, few
@@ -123,7 +123,7 @@ class Judge:
         for i, replica in enumerate(candidate.replicas):
             accuracy = reported[i] / len(self._report.y)
             known = self._held_out.get(replica)
-            held_out = known(len(outcomes[replica].points), candidate.point) if known else ()
+            held_out = known(len(outcomes[replica].points)) if known else ()
             chosen = {"last": (), "report": (accuracy,), CROSS_VALIDATION: held_out}
             scores = {
                 regime: chosen[regime] if regime in chosen else self._score(regime, replica, val, i)

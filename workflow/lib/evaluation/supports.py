@@ -55,6 +55,12 @@ def folds(labels: Labels) -> NDArray[np.int64]:
     return found
 
 
+def most_folds(shots: str) -> int:
+    """How many folds a support of so many shots has at most: none of one image a class."""
+    number = FOLDS if shots == ALL else min(FOLDS, int(shots))
+    return number if number > 1 else 0
+
+
 def _permutation(labels: Labels, k: int, seed: int, split: str) -> NDArray[np.int64]:
     rng = np.random.default_rng([seed, k, *split.encode()])
     return rng.permutation(np.flatnonzero(labels == k))
