@@ -108,7 +108,7 @@ def regimes_table(results: Results, dataset: str, backbone: str) -> Table:
 
 
 def gains_table(results: Results) -> Table:
-    """What each regime adds to `last`, by shots, averaged over data sets and backbones, of rows with something to choose.
+    """What each regime adds to `last`, by shots, over data sets and backbones, of the rows with something to choose.
 
     The mean of all rows stands below.
     """
@@ -123,8 +123,8 @@ def gains_table(results: Results) -> Table:
     means = [_points(float(np.mean(column)) if column else None) for column in known]
     table.rows += [("mean of all rows", means, [])] if chosen else []
     table.caption = [
-        f"Accuracy on {plan.report} minus that under last, in points, averaged over data sets and backbones, of the rows "
-        "that have something to choose.",
+        f"Accuracy on {plan.report} minus that under last, in points, averaged over data sets and backbones, of the "
+        "rows that have something to choose.",
         *(f"{regime}: {REGIMES[regime]}." for regime in ("last", *regimes)),
     ]
     return table
