@@ -18,13 +18,13 @@ datasets: {made: {source: features}}
 backbones: {mine: {features: "{dataset}.npz"}}
 shots: [1, all]
 seeds: 2
-protocol: {report: test, select: [last, val_fewshot]}
+protocol: {report: test, select: [last, support_cv, val_fewshot]}
 methods:
   zero_shot: {}
   logistic_regression: {inputs: [image, image+logits], scale: standard}
   linear_probe: {batch_norm: [false, true], epochs: 3}
   attention_probe: {epochs: 3}
-  clip_adapter: {ratio: [0.1, 0.4], epochs: 3}
+  clip_adapter: {ratio: [0.1, 0.4], epochs: 3, tune: true}
   tip_adapter: {}
   gda: {}
 """

@@ -23,11 +23,10 @@ from tests.conftest import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import cross_validation as cv
 from workflow.lib.evaluation import supports
-from workflow.lib.evaluation.bench import Bench, Cell
+from workflow.lib.evaluation.bench import AS_CONFIGURED, Bench, Cell
 from workflow.lib.features.store import Features, Split
 
 CELL = Cell("trial", "shapes", "tiny", "mine", "mine", "5", 2, "test", "support_cv", ({"variant": "-", "params": {}},))
-AS_CONFIGURED = "which no fold can leave out: parameters as configured, the last epoch"
 Points = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
@@ -366,7 +365,7 @@ def test_with_one_image_a_class_everything_is_as_configured_and_a_footnote_says_
         assert outcome.choices["support_cv"].point == {"alpha": 1.0}
         assert (outcome.choices["support_cv"].final() == plain.outcomes[seed].choices["last"].final()).all()
         (note,) = [note for note in outcome.notes if note.startswith("support_cv: ")]
-        assert note == f"support_cv: 4 classes with one image, {AS_CONFIGURED}"
+        assert note == f"support_cv: 4 classes have one image, {AS_CONFIGURED}"
 
 
 def test_a_class_that_the_folds_would_lose_leaves_none() -> None:
@@ -379,7 +378,7 @@ def test_a_class_that_the_folds_would_lose_leaves_none() -> None:
     assert [seed for seed, *_ in method.asked] == [0]
     assert result.outcomes[0].notes == [
         "1 classes have fewer than 5 images",
-        f"support_cv: 1 class with one image, {AS_CONFIGURED}",
+        f"support_cv: class 'class 2' has one image, {AS_CONFIGURED}",
     ]
 
 

@@ -141,11 +141,15 @@ def made_of(wildcards):
     }
 
 
+def folds(wildcards):
+    """How many folds a seed's support has at most, where the study cross-validates."""
+    return supports.most_folds(wildcards.shots) if STUDY.cross_validates else 0
+
+
 def replicas(wildcards):
-    """How many trainings the cell is, those without a fold among them: what its time is estimated from."""
+    """How many trainings the cell is: what its time is estimated from."""
     spec = STUDY.methods[wildcards.method]
-    folds = supports.most_folds(wildcards.shots) if STUDY.cross_validates else 0
-    return len(spec.variants) * seeds(spec) * (1 + folds)
+    return estimates.trainings(len(spec.variants), seeds(spec), folds(wildcards))
 
 
 def cell_cost(wildcards):

@@ -16,6 +16,7 @@ from workflow.lib.features.store import Features
 
 Log = Callable[[str], None]
 _SLICE = 4096  # rows
+AS_CONFIGURED = "which no fold can leave out: parameters as configured, the last epoch"
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,11 @@ class Bench:
     def _no_folds(self, images: Labels) -> str:
         if not images.any() or min(images[images > 0]) > 1:
             return ""
-        alone = int((images == 1).sum())
-        classes = f"{alone} class{'es' if alone > 1 else ''} with one image"
-        return f"{CROSS_VALIDATION}: {classes}, which no fold can leave out: parameters as configured, the last epoch"
+        alone = np.flatnonzero(images == 1)
+        classes = (
+            f"class '{self.features.classnames[alone[0]]}' has" if len(alone) == 1 else f"{len(alone)} classes have"
+        )
+        return f"{CROSS_VALIDATION}: {classes} one image, {AS_CONFIGURED}"
 
     def _short(self, images: Labels) -> str:
         """A remark on the classes that have fewer images than shots, if there are any."""
