@@ -433,6 +433,17 @@ def test_where_memory_runs_out_the_folds_are_halved_too() -> None:
     assert chosen(bench(), Greedy(1)) == chosen(bench(), Greedy(9))
 
 
+def test_an_error_in_a_fold_says_so() -> None:
+    class Nowhere(Looking):
+        def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+            for one in super().fit(task, replicas):
+                yield Candidate(one.replicas, lambda queries: np.full((1, len(queries), 4), np.nan), one.point)
+
+    with pytest.raises(ValueError, match="logits are not finite") as caught:
+        cells.evaluate(bench(), Nowhere())
+    assert caught.value.__notes__ == ["in the cross-validation of the support of seed 0"]
+
+
 # --- tuning ------------------------------------------------------------------------------------------------------
 
 

@@ -80,7 +80,7 @@ def _compute(
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
     results = cells.evaluate(bench, method)
-    clock["fit"] = sum(outcome.fit_seconds for result in results for outcome in result.outcomes.values())
+    clock["fit"] = sum(outcome.seconds for result in results for outcome in result.outcomes.values())
     arrays = cells.predictions(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
     clock["total"] = clocks.alive() - waited

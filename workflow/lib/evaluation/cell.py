@@ -117,7 +117,7 @@ def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float
     scores = scoring.metrics(outcome.choices[regime or bench.cell.select].final(), bench.labels)
     if len(outcome.curve) > 1:
         scores |= {"accuracy_last": outcome.curve[-1], "accuracy_peek": max(outcome.curve)}
-    return scores | {"fit_seconds": outcome.fit_seconds + outcome.cv_seconds}
+    return scores | {"fit_seconds": outcome.seconds}
 
 
 def predictions(bench: Bench, results: Sequence[Result]) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def tables(
             own = [replica for replica in replicas if replica.seed == seed and replica.variant not in settled]
             without = replace(task, supports=Supports(whole, group))
             asked = {Replica(one.variant, one.params, fold.seed): one for one in own for fold in group}
-            for fold_replica, held in fitting.outcomes(method, without, list(asked), judge).items():
+            for fold_replica, held in _fitted(method, without, list(asked), judge, seed).items():
                 found.setdefault(asked[fold_replica], []).append(held)
                 if len(held.points) == 1 and not keep_all:
                     settled.add(fold_replica.variant)
@@ -215,6 +215,17 @@ def tables(
         for replica, held in found.items()
         if replica.variant not in settled
     }
+
+
+def _fitted(
+    method: Method, task: Task, replicas: Sequence[Replica], judge: FoldJudge, seed: int
+) -> dict[Replica, HeldOut]:
+    """What replicas of folds came to; an error notes where it was, for the seeds of folds say nothing to a reader."""
+    try:
+        return fitting.outcomes(method, task, replicas, judge)
+    except Exception as error:
+        error.add_note(f"in the cross-validation of the support of seed {seed}")
+        raise
 
 
 def _groups(method: Method, folds: Sequence[Fold]) -> Iterator[list[Fold]]:

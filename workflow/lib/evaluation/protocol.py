@@ -70,7 +70,12 @@ class Outcome(Course):
         super().__init__()
         self.choices = {regime: Choice() for regime in regimes}
         self.curve: list[float] = []
-        self.cv_seconds = 0.0  # what the trainings without a fold took
+        self.cv_seconds = 0.0  # what the fits without a fold took
+
+    @property
+    def seconds(self) -> float:
+        """What all its fits took."""
+        return self.fit_seconds + self.cv_seconds
 
     def add(self, candidate: Candidate, logits: Array, scores: Mapping[str, Score], reported: float) -> None:
         """Take a candidate's reported logits `(M, K)` and its score in each regime. The earlier one wins a tie.

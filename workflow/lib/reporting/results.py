@@ -149,13 +149,13 @@ def _check_place(plan: Plan, key: Key, record: Record, path: Path) -> None:
         "cell": (record["study"], *(record[name] for name in ("dataset", "backbone", "method", "shots"))),
         "protocol": {"also": [], **record["protocol"]},
         "seeds": [[s["seed"] for s in v["seeds"]] for v in record["variants"] if v["status"] == "ok"],
-        "regimes": [list(s.get("also", {})) for v in record["variants"] for s in v["seeds"]],
+        "regimes": [sorted(s.get("also", {})) for v in record["variants"] for s in v["seeds"]],
     }
     wanted = {
         "cell": (plan.study, *key),
         "protocol": protocol,
         "seeds": [list(range(plan.seeds if learns else 1))] * len(found["seeds"]),
-        "regimes": [list(plan.also)] * len(found["regimes"]),
+        "regimes": [sorted(plan.also)] * len(found["regimes"]),
     }
     if wrong := next((name for name in found if found[name] != wanted[name]), None):
         told = f"found {brief(found[wrong])}, the study has {brief(wanted[wrong])}"
