@@ -22,6 +22,7 @@ from methods.zero_shot import ZeroShot
 from tests.conftest import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import cross_validation as cv
+from workflow.lib.evaluation import folds as folds_of
 from workflow.lib.evaluation import supports
 from workflow.lib.evaluation.bench import AS_CONFIGURED, Bench, Cell
 from workflow.lib.features.store import Features, Split
@@ -86,15 +87,15 @@ def test_of_equal_classes_whose_number_five_divides_the_folds_are_equal() -> Non
 def test_as_many_folds_as_the_smallest_class_has_images_and_five_at_most(shots: str, k: int) -> None:
     assert supports.most_folds(shots) == k
     if shots not in ("0", "all"):
-        assert len(cv.split(0, np.repeat(np.arange(4), int(shots)))) == k
+        assert len(folds_of.split(0, np.repeat(np.arange(4), int(shots)))) == k
 
 
 def test_a_class_without_an_image_takes_no_folds_away() -> None:
-    assert len(cv.split(0, np.array([0, 0, 0, 2, 2, 2]))) == 3
+    assert len(folds_of.split(0, np.array([0, 0, 0, 2, 2, 2]))) == 3
 
 
 def test_an_image_is_in_one_fold_and_in_the_rest_of_all_others() -> None:
-    folds = cv.split(3, np.repeat(np.arange(4), 7))
+    folds = folds_of.split(3, np.repeat(np.arange(4), 7))
     assert sorted(np.concatenate([fold.out for fold in folds]).tolist()) == list(range(28))
     assert all(sorted([*fold.out, *fold.rest]) == list(range(28)) for fold in folds)
 
@@ -102,7 +103,7 @@ def test_an_image_is_in_one_fold_and_in_the_rest_of_all_others() -> None:
 def test_the_seeds_of_folds_are_nobody_else_s() -> None:
     """No study has more than a thousand seeds."""
     y = np.repeat(np.arange(2), 5)
-    seeds = [fold.seed for seed in range(1000) for fold in cv.split(seed, y)]
+    seeds = [fold.seed for seed in range(1000) for fold in folds_of.split(seed, y)]
     assert len(set(seeds)) == 5000
     assert min(seeds) >= 1000
 
@@ -110,8 +111,8 @@ def test_the_seeds_of_folds_are_nobody_else_s() -> None:
 def test_a_support_without_a_fold_is_made_for_all_who_hold_it_and_kept_for_nobody() -> None:
     y = np.repeat(np.arange(3), 4)
     x = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
-    whole, folds = Support(x, y, np.stack([x, -x], 1)), cv.split(1, y)
-    made = cv.Supports(whole, folds)
+    whole, folds = Support(x, y, np.stack([x, -x], 1)), folds_of.split(1, y)
+    made = folds_of.Supports(whole, folds)
     assert (list(made), len(made)) == ([fold.seed for fold in folds], 4)
     one = made[folds[2].seed]
     assert made[folds[2].seed] is one
@@ -137,6 +138,7 @@ class Looking(Method):
         self.queries: set[tuple[int, int]] = set()
 
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        assert replicas  # nobody expects to be asked for nothing
         for replica in replicas:
             support = task.supports[replica.seed]
             self.asked.append((replica.seed, support.y.tobytes(), len(support.y)))
@@ -385,7 +387,7 @@ def test_a_class_that_the_folds_would_lose_leaves_none() -> None:
 def test_what_has_one_candidate_is_not_fitted_to_every_fold() -> None:
     class One(Looking):
         def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
-            return (one for one in super().fit(task, replicas) if one.point["sign"] == 1)
+            yield from (one for one in super().fit(task, replicas) if one.point["sign"] == 1)
 
     method = One()
     (result,) = cells.evaluate(bench(), method)

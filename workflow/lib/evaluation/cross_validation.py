@@ -6,70 +6,21 @@ point. A fold's replica has a seed of its own, so that a method needs to know no
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
 from methods.contract.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task
-from workflow.lib.evaluation import fitting, scoring, supports
+from workflow.lib.evaluation import fitting, scoring
+from workflow.lib.evaluation.folds import Fold, Supports, split
 from workflow.lib.evaluation.protocol import Course, Queries, Score, answer
 
 MARGIN = 0.5  # standard errors by which the best must beat what is configured
 PASSED: Score = (-1.0,)  # of a candidate that is not the one: below every other score
-SEEDS = 10**6  # fold f of seed s has the seed (f + 1) · 10⁶ + s: no study has so many seeds
 
 Point = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """A fold of a seed's support: its own seed, the rows of the support that are left out, and those that stay."""
-
-    seed: int
-    out: Labels
-    rest: Labels
-
-
-def split(seed: int, labels: Labels) -> list[Fold]:
-    """The folds of a seed's support with these labels; none where a class has one image."""
-    numbers = supports.folds(labels)
-    count = int(numbers.max(initial=0)) + 1
-    if count == 1:
-        return []
-    return [
-        Fold(SEEDS * (f + 1) + seed, np.flatnonzero(numbers == f), np.flatnonzero(numbers != f)) for f in range(count)
-    ]
-
-
-class Supports(Mapping[int, Support]):
-    """A support without each of its folds, by the folds' seeds.
-
-    Made when it is asked for, and one for all who hold it at the same time: a fold more is a support more in memory.
-    """
-
-    def __init__(self, whole: Support, folds: Sequence[Fold]) -> None:
-        self._whole, self._rest = whole, {fold.seed: fold.rest for fold in folds}
-        self._held: WeakValueDictionary[int, Support] = WeakValueDictionary()
-
-    def __getitem__(self, seed: int) -> Support:
-        made = self._held.get(seed)
-        if made is None:
-            made = self._held[seed] = part(self._whole, self._rest[seed])
-        return made
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._rest)
-
-    def __len__(self) -> int:
-        return len(self._rest)
-
-
-def part(support: Support, rows: Labels) -> Support:
-    """Some images of a support."""
-    return Support(support.x[rows], support.y[rows], None if support.views is None else support.views[rows])
 
 
 class HeldOut(Course):
@@ -204,6 +155,8 @@ def tables(
         judge = FoldJudge(whole, folds, task.classes, on_device)
         for group in _groups(method, folds):
             own = [replica for replica in replicas if replica.seed == seed and replica.variant not in settled]
+            if not own:
+                break
             without = replace(task, supports=Supports(whole, group))
             asked = {Replica(one.variant, one.params, fold.seed): one for one in own for fold in group}
             for fold_replica, held in _fitted(method, without, list(asked), judge, seed).items():
