@@ -18,14 +18,14 @@ datasets: {made: {source: features}}
 backbones: {mine: {features: "{dataset}.npz"}}
 shots: [1, all]
 seeds: 2
-protocol: {report: test, select: [last, val_fewshot]}
+protocol: {report: test, select: [last, val_fewshot, support_cv]}
 methods:
   zero_shot: {}
   logistic_regression: {inputs: [image, image+logits], scale: standard}
   linear_probe: {batch_norm: [false, true], epochs: 3}
   attention_probe: {epochs: 3}
-  clip_adapter: {ratio: [0.1, 0.4], epochs: 3}
-  tip_adapter: {}
+  clip_adapter: {ratio: [0.1, 0.4], epochs: 3, tune: true}
+  proker: {}
   gda: {}
 """
 TIMES = {"seconds", "fit_seconds", "peak_memory_mb", "provenance"}
@@ -54,6 +54,9 @@ def run(folder: Path, cores: int) -> dict[str, Any]:
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     at = folder / "results" / "twice"
+    gains = (at / "tables" / "gains.md").read_text()
+    assert "| clip_adapter (ratio tuned) " in gains
+    assert "| zero_shot" not in gains
     found: dict[str, Any] = {}
     for path in sorted(at.glob("metrics/**/*.json")):
         found[str(path.relative_to(at))] = without_times(json.loads(path.read_text()))

@@ -95,6 +95,17 @@ def test_the_study_of_the_page_is_accepted(written: Path, monkeypatch: pytest.Mo
     assert [name for name, _ in study.methods["moved_text"].variants] == ["alpha=0.5", "alpha=1", "alpha=2"]
 
 
+def test_the_study_of_the_page_on_the_protocol_has_a_row_for_each_sweep(tmp_path: Path) -> None:
+    text = blocks(ROOT / "docs" / "protocol.md", "yaml")["tuned.yaml"]
+    study = yaml.safe_load(text)
+    for key in ("model", "weights"):
+        study["backbones"]["nano"][key] = str(ROOT / study["backbones"]["nano"][key])
+    rows = {label: spec.rows for label, spec in load_study(study, []).methods.items()}
+    assert rows == {"clip_adapter": ["ratio tuned"], "logistic_regression": ["C tuned"]}
+    for label, (row,) in rows.items():
+        assert f"# {label} ({row})\n" in text
+
+
 @pytest.mark.parametrize("name", ["photos.yaml", "example.yaml"])
 def test_the_studies_of_the_readme_and_of_the_page_on_study_files_are_accepted(written: Path, name: str) -> None:
     study = load_study(yaml.safe_load((written / name).read_text(encoding="utf-8")), [written / name])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.scaling import MadeUp
-from workflow.lib.evaluation.cell import Bench, Cell
+from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.features import store
 from workflow.lib.features.store import Features, Split
 

@@ -13,7 +13,7 @@ from methods.zero_shot import ZeroShot
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import fitting, predictions, scoring
-from workflow.lib.evaluation.cell import Bench, Cell
+from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.features.store import Features
 
 PLAIN = ({"variant": "-", "params": {}},)

@@ -10,7 +10,7 @@ from methods import Classifier, Method, Params, Replica, Task, unit
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import needs
-from workflow.lib.evaluation.cell import Bench, Cell
+from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.features.store import Features
 
 SETS = (("image",), ("image", "views"))

@@ -13,6 +13,7 @@ from workflow.lib.evaluation.protocol import REGIMES, Judge, Outcome, Queries
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 REPORT, VAL = Queries(np.zeros((6, 1), np.float32), LABELS), Queries(np.zeros((6, 2), np.float32), LABELS)
 FIRST, SECOND = (Replica("-", {}, seed) for seed in (0, 1))
+HELD_OUT = [(0.2, -1.0), (0.4, -3.0), (0.4, -2.0), (0.4, -2.0), (0.1, 0.0)]  # the third: earlier than its equal
 FEW = {0: np.array([0, 1, 2]), 1: np.array([3, 4, 5])}
 
 
@@ -30,14 +31,16 @@ def candidate(
     return Candidate([replica], lambda queries: answers[queries.shape[1]], {"epoch": epoch})
 
 
-def judge(regimes: Sequence[str], few: Mapping[int, np.ndarray] = FEW) -> Judge:
-    return Judge(regimes, 3, REPORT, VAL if any(name.startswith("val") for name in regimes) else None, few)
+def judge(regimes: Sequence[str], few: Mapping[int, np.ndarray] = FEW, held_out: Any = None) -> Judge:
+    return Judge(
+        regimes, 3, REPORT, VAL if any(name.startswith("val") for name in regimes) else None, few, held_out=held_out
+    )
 
 
 def outcome(candidates: Sequence[Candidate], regimes: Sequence[str], replica: Replica = FIRST) -> Outcome:
-    """What the candidates of one replica come to."""
+    """What the candidates of one replica come to. Out of folds, `HELD_OUT` has their scores."""
     outcomes = {replica: Outcome(regimes)}
-    rule = judge(regimes)
+    rule = judge(regimes, held_out={replica: HELD_OUT.__getitem__})
     for one in candidates:
         rule(one, outcomes)
     return outcomes[replica]
@@ -53,7 +56,9 @@ EPOCHS = [
 ]
 
 
-@pytest.mark.parametrize(("regime", "epoch"), [("last", 5), ("report", 2), ("val_fewshot", 3), ("val_full", 4)])
+@pytest.mark.parametrize(
+    ("regime", "epoch"), [("last", 5), ("support_cv", 3), ("report", 2), ("val_fewshot", 3), ("val_full", 4)]
+)
 def test_a_regime_takes_the_best_of_what_it_may_look_at(regime: str, epoch: int) -> None:
     found = outcome(EPOCHS, [regime]).choices[regime]
     assert found.point == {"epoch": epoch}
@@ -61,7 +66,7 @@ def test_a_regime_takes_the_best_of_what_it_may_look_at(regime: str, epoch: int)
 
 
 def test_there_is_a_sentence_for_every_regime() -> None:
-    assert list(REGIMES) == ["last", "val_fewshot", "val_full", "report"]
+    assert list(REGIMES) == ["last", "support_cv", "val_fewshot", "val_full", "report"]
     assert all(REGIMES.values())
 
 
@@ -80,6 +85,13 @@ def test_of_equals_the_earlier_is_taken(regime: str) -> None:
 @pytest.mark.parametrize("regime", list(REGIMES))
 def test_a_candidate_that_is_never_right_can_still_be_chosen(regime: str) -> None:
     assert outcome([candidate([], [])], [regime]).choices[regime].point == {"epoch": 1}
+
+
+def test_without_a_score_the_last_is_taken_as_where_nothing_is_looked_at() -> None:
+    rule, outcomes = judge(["support_cv"]), {FIRST: Outcome(["support_cv"])}
+    for one in EPOCHS:
+        rule(one, outcomes)
+    assert outcomes[FIRST].choices["support_cv"].point == {"epoch": 5}
 
 
 def test_the_few_are_those_of_the_replica_s_seed() -> None:
@@ -101,7 +113,8 @@ def test_the_curve_is_of_the_reported_split_whatever_is_chosen(regime: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("regimes", "asked"), [(["last"], [1]), (["report"], [1]), (["val_full"], [1, 2]), (list(REGIMES), [1, 2])]
+    ("regimes", "asked"),
+    [(["last"], [1]), (["support_cv"], [1]), (["report"], [1]), (["val_full"], [1, 2]), (list(REGIMES), [1, 2])],
 )
 def test_a_candidate_classifies_each_split_once_and_none_in_vain(regimes: list[str], asked: list[int]) -> None:
     calls = []

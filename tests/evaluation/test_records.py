@@ -18,7 +18,7 @@ from workflow.lib import files
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import records
-from workflow.lib.evaluation.cell import Bench, Cell
+from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.features.store import Features
 
 SECONDS = {"start": 0.1, "read": 0.01234567, "fit": 1.0, "score": 0.1, "total": 1.3}

@@ -10,6 +10,7 @@ from tests.reporting.grid import plan, record
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import records
+from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.reporting import tables
 from workflow.lib.reporting.results import Results, tidy
 
@@ -37,10 +38,10 @@ class Stages(Method):
         return classify
 
 
-def made(select: str, also: Sequence[str]) -> cells.Bench:
+def made(select: str, also: Sequence[str]) -> Bench:
     variants = [{"variant": "-", "params": {}}]
-    at = cells.Cell("s", "d", "b", "stages", "stages", "2", 2, "test", select, variants, also=also)
-    return cells.Bench(at, make_features(), "cpu", 1, lambda line: None)
+    at = Cell("s", "d", "b", "stages", "stages", "2", 2, "test", select, variants, also=also)
+    return Bench(at, make_features(), "cpu", 1, lambda line: None)
 
 
 @pytest.mark.parametrize("first", REGIMES)
@@ -120,3 +121,18 @@ def test_the_peeking_gap_is_a_column_on_request() -> None:
     table = tables.dataset_table(study(gap=True), "digits", "nano")
     assert table.columns == ["1 shot", "peeking gap"]
     assert {label: cells[-1] for label, cells, _ in table.rows} == {"zero_shot": None, "probe": "+13.00"}
+
+
+def test_what_choosing_adds_is_the_mean_over_data_sets_of_what_has_something_to_choose() -> None:
+    table = tables.gains_table(study())
+    assert table.columns == ["1 shot, report"]
+    rows = [(label, list(cells)) for label, cells, _ in table.rows]
+    assert rows == [("probe", ["+13.00"]), ("mean of all rows", ["+13.00"])]
+    assert "last: nothing was looked at: parameters as configured, the last epoch." in table.caption
+
+
+def test_where_nothing_has_anything_to_choose_the_table_of_gains_is_empty() -> None:
+    nothing = study()
+    for seed in nothing.records["digits", "nano", "probe", "1"]["variants"][0]["seeds"]:
+        del seed["metrics"]["accuracy_peek"], seed["metrics"]["accuracy_last"]
+    assert tables.gains_table(nothing).rows == []

@@ -9,8 +9,8 @@ import pytest
 
 from tests.samples import make_features
 from workflow.lib.errors import UserError
-from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import support_files, supports
+from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.features.store import Features
 
 FEATURES = make_features()
@@ -65,8 +65,8 @@ def test_a_cell_trains_on_what_was_read(tmp_path: Path) -> None:
     published(tmp_path, 1, 0, last)
     pattern = str(tmp_path / "shot_{shots}-seed_{seed}.json")
     variants: list[dict[str, Any]] = [{"variant": "-", "params": {}}]
-    at = cells.Cell("s", "d", "b", "m", "m", "1", 1, "test", "last", variants, supports=pattern)
-    bench = cells.Bench(at, WITH_FILES, "cpu", 1, lambda line: None)
+    at = Cell("s", "d", "b", "m", "m", "1", 1, "test", "last", variants, supports=pattern)
+    bench = Bench(at, WITH_FILES, "cpu", 1, lambda line: None)
     np.testing.assert_array_equal(bench.rows[0], last)
 
 
@@ -106,7 +106,7 @@ def test_an_image_of_another_class_is_refused(tmp_path: Path) -> None:
 def test_fewer_images_are_noted_where_they_are_allowed() -> None:
     most = int(np.bincount(LABELS).max())
     variants: list[dict[str, Any]] = [{"variant": "-", "params": {}}]
-    at = cells.Cell("s", "d", "b", "m", "m", str(most + 1), 1, "test", "last", variants, allow_fewer=True)
-    bench = cells.Bench(at, FEATURES, "cpu", 1, lambda line: None)
+    at = Cell("s", "d", "b", "m", "m", str(most + 1), 1, "test", "last", variants, allow_fewer=True)
+    bench = Bench(at, FEATURES, "cpu", 1, lambda line: None)
     assert len(bench.rows[0]) == len(LABELS)
-    assert bench.short() == f"{len(NAMES)} classes have fewer than {most + 1} images"
+    assert bench.remarks(0, choosing=False) == [f"{len(NAMES)} classes have fewer than {most + 1} images"]

@@ -10,6 +10,7 @@ from methods.logistic_regression import LogisticRegression
 from methods.tools.check import problem, scores
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
+from workflow.lib.evaluation.bench import Bench, Cell
 
 AT = problem(5, [6] * 5)
 
@@ -50,10 +51,10 @@ def test_a_fit_that_stops_early_is_noted() -> None:
     assert candidate.note == ""
 
 
-def made(select: str) -> cells.Bench:
+def made(select: str) -> Bench:
     variants = [{"variant": "-", "params": LogisticRegression.defaults({}) | {"path": 7}}]
-    at = cells.Cell("s", "d", "b", "lr", "logistic_regression", "2", 2, "test", select, variants)
-    return cells.Bench(at, make_features(), "cpu", 1, lambda line: None)
+    at = Cell("s", "d", "b", "lr", "logistic_regression", "2", 2, "test", select, variants)
+    return Bench(at, make_features(), "cpu", 1, lambda line: None)
 
 
 def test_the_path_is_walked_only_where_the_protocol_chooses_and_the_default_comes_last() -> None:

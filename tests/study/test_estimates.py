@@ -35,6 +35,15 @@ def test_time_grows_with_shots_replicas_and_features() -> None:
     assert estimates.cell_minutes(100, "64", 3, 1) == estimates.cell_minutes(100, "all", 3, 1)
 
 
+def test_cross_validation_costs_a_training_and_a_support_more_for_each_fold() -> None:
+    assert estimates.trainings(2, 3, 0) == 6
+    assert estimates.trainings(2, 3, 5) == 36
+    assert estimates.cell_memory(100, 1, "all", 5) - estimates.cell_memory(100, 1) == 500
+    assert (
+        estimates.cell_memory(100, 1, "1", 0) == estimates.cell_memory(100, 1, "all") == estimates.cell_memory(100, 1)
+    )
+
+
 def test_a_cell_without_training_still_has_time_to_start() -> None:
     assert estimates.cell_minutes(0, "0", 1, 1) == 2
 

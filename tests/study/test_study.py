@@ -112,6 +112,33 @@ def test_a_list_is_a_sweep_and_defaults_are_filled_in(here: Path) -> None:
     assert all(set(params) == set(made.entry.method.params) for _, params in made.variants)
 
 
+TUNED = BASE.replace("select: last", "select: [last, support_cv]").replace("lr: 1e-4", "tune: true")
+
+
+def test_a_sweep_that_is_tuned_is_one_row(here: Path) -> None:
+    made = load(write(here, TUNED)).methods["clip_adapter"]
+    assert (made.tuned, made.rows) == ("ratio tuned", ["ratio tuned"])
+    assert [name for name, _ in made.variants] == ["ratio=0.1", "ratio=0.2"]
+    assert all("tune" not in params for _, params in made.variants)
+    several = load(write(here, TUNED.replace("tune: true", "tune: true\n    lr: [1e-4, 1e-3]"))).methods["clip_adapter"]
+    assert (several.rows, len(several.variants)) == (["ratio, lr tuned"], 4)
+    plain = load(write(here, TUNED.replace("tune: true", "tune: false"))).methods["clip_adapter"]
+    assert (plain.tuned, plain.rows) == ("", ["ratio=0.1", "ratio=0.2"])
+
+
+def test_a_study_says_whether_it_cross_validates(here: Path) -> None:
+    assert load(write(here, TUNED)).cross_validates
+    assert load(write(here, BASE.replace("select: last", "select: support_cv"))).cross_validates
+    assert not load(write(here, BASE)).cross_validates
+
+
+def test_cross_validation_goes_with_either_split(here: Path) -> None:
+    """It looks at neither."""
+    for report in ("test", "val"):
+        made = load(write(here, TUNED.replace("report: test", f"report: {report}")))
+        assert (made.select, made.also) == ("last", ["support_cv"])
+
+
 def test_a_label_names_one_setting_of_a_method(here: Path) -> None:
     made = load(write(here, BASE)).methods["bn"]
     assert made.method.name == "linear_probe"
@@ -485,40 +512,63 @@ WRONG = [
         "a regime",
         "select: last",
         "select: best",
-        "15: protocol.select: found 'best', allowed: one of 'last', 'val_fewshot', 'val_full', 'report', "
-        "or a list of these",
+        "15: protocol.select: found 'best', allowed: one of 'last', 'support_cv', 'val_fewshot', 'val_full', "
+        "'report', or a list of these",
     ),
     (
         "a regime that is nearly one",
         "select: last",
         "select: val_ful",
-        "15: protocol.select: found 'val_ful', allowed: one of 'last', 'val_fewshot', 'val_full', 'report', "
-        "or a list of these; did you mean 'val_full'?",
+        "15: protocol.select: found 'val_ful', allowed: one of 'last', 'support_cv', 'val_fewshot', 'val_full', "
+        "'report', or a list of these; did you mean 'val_full'?",
     ),
     (
         "a regime twice",
         "select: last",
         "select: [last, last]",
-        "15: protocol.select: found ['last', 'last'], allowed: one of 'last', 'val_fewshot', 'val_full', 'report', "
-        "or a list of these",
+        "15: protocol.select: found ['last', 'last'], allowed: one of 'last', 'support_cv', 'val_fewshot', "
+        "'val_full', 'report', or a list of these",
     ),
     (
         "one regime of several that chooses on the reported split",
         "test\n  select: last",
         "val\n  select: [last, val_full]",
-        "15: protocol.select[1]: 'val_full' would choose on the split that is reported; allowed with val: last, report",
+        "15: protocol.select[1]: 'val_full' would choose on the split that is reported; "
+        "allowed with val: last, support_cv, report",
     ),
     (
         "choosing on the reported split",
         "test\n  select: last",
         "val\n  select: val_full",
-        "15: protocol.select: 'val_full' would choose on the split that is reported; allowed with val: last, report",
+        "15: protocol.select: 'val_full' would choose on the split that is reported; "
+        "allowed with val: last, support_cv, report",
     ),
     (
         "choosing on some of the reported split",
         "test\n  select: last",
         "val\n  select: val_fewshot",
-        "15: protocol.select: 'val_fewshot' would choose on the split that is reported; allowed with val: last, report",
+        "15: protocol.select: 'val_fewshot' would choose on the split that is reported; "
+        "allowed with val: last, support_cv, report",
+    ),
+    # tuning
+    (
+        "tuning that is no truth value",
+        "lr: 1e-4",
+        "tune: 3",
+        "21: methods.clip_adapter.tune: found 3, allowed: true or false",
+    ),
+    (
+        "tuning without a sweep",
+        "ratio: [0.1, 0.2]\n    lr: 1e-4",
+        "ratio: [0.1]\n    tune: true",
+        "21: methods.clip_adapter.tune: there is nothing to tune: no parameter has a list of several values",
+    ),
+    (
+        "tuning where nothing is chosen",
+        "lr: 1e-4",
+        "tune: true",
+        "21: methods.clip_adapter.tune: `select: last` chooses nothing, so there is nothing to tune by; allowed: a "
+        "`protocol.select` that chooses, such as support_cv",
     ),
     (
         "a list for a mapping",

@@ -95,7 +95,7 @@ def plan():
             "methods": [
                 {
                     "label": label,
-                    "variants": [name for name, _ in spec.variants],
+                    "variants": spec.rows,
                     "learns": spec.learns,
                 }
                 for label, spec in STUDY.methods.items()
@@ -134,6 +134,7 @@ TABLES = [
             *(f"{pair}.per_class" for pair in PAIRS),
             *(f"{pair}.reference" for pair in STUDY.references),
             *(f"{pair}.regimes" for pair in PAIRS if STUDY.also),
+            *(["gains"] if STUDY.also and "last" in STUDY.regimes else []),
             "summary",
             "comparison",
             "peeking",

@@ -15,7 +15,10 @@ rule evaluate:
     resources:
         gpu=lambda wildcards: int(STUDY.methods[wildcards.method].method.gpu),
         mem_mb=lambda wildcards, input, attempt: estimates.cell_memory(
-            estimates.megabytes([input.features]), attempt
+            estimates.megabytes([input.features]),
+            attempt,
+            wildcards.shots,
+            folds(wildcards),
         ),
         runtime=lambda wildcards, input, attempt: estimates.cell_minutes(
             estimates.megabytes([input.features]),

@@ -7,7 +7,7 @@ from workflow.lib.study import estimates
 from workflow.lib.jobs.code import code_hash
 from workflow.lib.data import names
 from workflow.lib.data.datasets import COMMON
-from workflow.lib.evaluation import engines
+from workflow.lib.evaluation import engines, supports
 
 
 def dataset_options(dataset):
@@ -137,6 +137,7 @@ def cell_spec(wildcards):
             "variants": [
                 {"variant": name, "params": params} for name, params in spec.variants
             ],
+            "tuned": spec.tuned,
             "made_of": made_of(wildcards),
         }
     )
@@ -159,10 +160,15 @@ def made_of(wildcards):
     }
 
 
+def folds(wildcards):
+    """How many folds a seed's support has at most, where the study cross-validates."""
+    return supports.most_folds(wildcards.shots) if STUDY.cross_validates else 0
+
+
 def replicas(wildcards):
     """How many trainings the cell is: what its time is estimated from."""
     spec = STUDY.methods[wildcards.method]
-    return len(spec.variants) * seeds(spec)
+    return estimates.trainings(len(spec.variants), seeds(spec), folds(wildcards))
 
 
 def cell_cost(wildcards):

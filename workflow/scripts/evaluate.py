@@ -18,7 +18,7 @@ def main() -> None:
     from methods.tools import registry
     from workflow.lib import errors
     from workflow.lib.evaluation import records
-    from workflow.lib.evaluation.cell import Cell
+    from workflow.lib.evaluation.bench import Cell
     from workflow.lib.jobs import memory
 
     cell = Cell(**json.loads(arguments.spec))
@@ -67,6 +67,7 @@ def _compute(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from workflow.lib.evaluation import cell as cells
     from workflow.lib.evaluation import engines, predictions, records
+    from workflow.lib.evaluation.bench import Bench
     from workflow.lib.features import origin, store
 
     for name in engines.imports(type(method)):
@@ -75,11 +76,11 @@ def _compute(
     began = time.perf_counter()
     read = store.read(arguments.features, cell.splits())
     origin.check(read.metadata, cell.made_of, arguments.features)
-    bench = cells.Bench(cell, read, device, arguments.threads, _log)
+    bench = Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
     results = cells.evaluate(bench, method)
-    clock["fit"] = sum(outcome.fit_seconds for result in results for outcome in result.outcomes.values())
+    clock["fit"] = sum(outcome.seconds for result in results for outcome in result.outcomes.values())
     arrays = predictions.arrays(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
     clock["total"] = clocks.alive() - waited

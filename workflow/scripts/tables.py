@@ -96,6 +96,8 @@ def render(results: Results, folder: Path, doubles: Mapping[str, Report]) -> dic
             made[f"{name}.reference"] = references.table(results, *pair, published)
         if plan.also:
             made[f"{name}.regimes"] = tables.regimes_table(results, *pair, shown[name])
+    if plan.also and "last" in (plan.select, *plan.also):
+        made["gains"] = tables.gains_table(results)
     made["peeking"] = tables.peeking_table(results)
     made["comparison"] = summaries.comparison_table(results, comparison.matrix(places[plan.by], plan.rows()), found)
     return made | {"summary": summaries.summary_table(results, found)}

@@ -1,59 +1,14 @@
 """One cell: dataset x backbone x method x shots, every seed and variant of it, from features to a record."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
-from methods.contract.base import Array, Engine, Floats, Labels, Method, Replica, Support, Task, unit
-from methods.contract.shots import ALL, ZERO
-from workflow.lib.errors import UserError
-from workflow.lib.evaluation import engines, fitting, needs, scoring, support_files, supports
-from workflow.lib.evaluation.protocol import Judge, Outcome, Queries
-from workflow.lib.features.blocks import Rows
-from workflow.lib.features.store import Features
-
-Log = Callable[[str], None]
-_SLICE = 4096  # rows
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a cell is to compute: the part of the study that its result depends on."""
-
-    study: str
-    dataset: str
-    backbone: str
-    label: str
-    method: str
-    shots: str
-    seeds: int
-    report: str
-    select: str
-    variants: Sequence[Mapping[str, Any]]  # {"variant": name, "params": {...}}
-    supports: str = ""  # where supports are read from, if not drawn
-    allow_fewer: bool = False
-    also: Sequence[str] = ()  # further regimes, whose choices are recorded beside the first one's
-    made_of: Mapping[str, Any] = field(default_factory=dict)  # what the study says of the features, to be held to
-    curve: int = 0  # points of a training that are scored at most; 0: every epoch
-    metric: str = "accuracy"  # what candidates are chosen by
-
-    @property
-    def regimes(self) -> list[str]:
-        """Every regime, the one that the tables are about first."""
-        return [self.select, *self.also]
-
-    @property
-    def looks_at_val(self) -> bool:
-        """Whether a regime chooses on val."""
-        return any(regime.startswith("val_") for regime in self.regimes)
-
-    def splits(self) -> list[str]:
-        """The splits that the cell reads."""
-        chosen = ["val"] if self.looks_at_val else []
-        return list(dict.fromkeys(["train", *chosen, self.report]))
+from methods.contract.base import Method, Replica, Task
+from workflow.lib.evaluation import engines, fitting, needs, scoring, tuning
+from workflow.lib.evaluation.bench import Bench
+from workflow.lib.evaluation.protocol import Outcome
 
 
 @dataclass(frozen=True)
@@ -67,94 +22,6 @@ class Result:
     reason: str = ""
 
 
-class Bench:
-    """The fixed part of a cell: queries, supports, and how they are handed to the method."""
-
-    def __init__(self, cell: Cell, features: Features, device: str, threads: int, log: Log) -> None:
-        self.cell, self.features = cell, features
-        self.device, self.threads, self.log = device, threads, log
-        self.labels = features.splits[cell.report].y
-        for split in cell.splits()[1:]:
-            _two_classes(cell, split, features.splits[split].y)
-        self.rows = {seed: self._draw(seed) for seed in range(cell.seeds)}
-        few = "val_fewshot" in cell.regimes
-        self._few = {seed: self._draw_val(seed) for seed in range(cell.seeds)} if few else {}
-
-    def _draw(self, seed: int) -> Labels:
-        cell, names = self.cell, self.features.classnames
-        if cell.supports:
-            return support_files.read(cell.supports, self.features, cell.shots, seed)
-        return supports.draw(self.features.splits["train"].y, names, cell.shots, seed, allow_fewer=cell.allow_fewer)
-
-    def short(self) -> str:
-        """A remark on the classes that have fewer images than shots, if there are any."""
-        if self.cell.shots in (ZERO, ALL):
-            return ""
-        images = np.bincount(self.features.splits["train"].y[self.rows[0]], minlength=len(self.features.classnames))
-        fewer = int((images < int(self.cell.shots)).sum())
-        return f"{fewer} classes have fewer than {self.cell.shots} images" if fewer else ""
-
-    def _draw_val(self, seed: int) -> Labels:
-        return supports.draw_val(self.features.splits["val"].y, self.features.classnames, self.cell.shots, seed)
-
-    def task(self, raw: bool, views: bool = False, engine: Engine | None = None) -> Task:
-        """What the method sees: supports of all seeds and text, nothing of the reported split."""
-        return Task(
-            supports={seed: self._support(rows, raw, views) for seed, rows in self.rows.items()},
-            classnames=self.features.classnames,
-            shots=self.cell.shots,
-            text=self.features.class_text(),
-            logit_scale=self.features.logit_scale,
-            choosing=self.cell.regimes != ["last"],
-            device=self.device,
-            threads=self.threads,
-            log=self.log,
-            engine=engine,
-            curve=self.cell.curve,
-        )
-
-    def _support(self, rows: Labels, raw: bool, views: bool) -> Support:
-        train, augmented = self.features.splits["train"], self.features.train_views
-        wanted = _taken(augmented, rows, raw) if views and augmented is not None else None
-        return Support(_taken(train.x, rows, raw), train.y[rows], wanted)
-
-    def judge(self, raw: bool) -> Judge:
-        """The evaluator's side: the reported split, and `val` where the protocol looks at it."""
-        val = self._queries("val", raw) if self.cell.looks_at_val else None
-        classes = len(self.features.classnames)
-        report = self._queries(self.cell.report, raw)
-        return Judge(self.cell.regimes, classes, report, val, self._few, self.cell.metric)
-
-    def _queries(self, split: str, raw: bool) -> Queries:
-        part = self.features.splits[split]
-        return Queries(self._on_device(_taken(part.x, np.arange(len(part.y)), raw)), part.y)
-
-    def _on_device(self, x: Floats) -> Array:
-        if self.device == "cpu":
-            return x
-        import torch
-
-        return torch.from_numpy(x).to(self.device)
-
-
-def _two_classes(cell: Cell, split: str, labels: Labels) -> None:
-    """Raise UserError where the study's metric has no value on a split."""
-    if cell.metric == "auroc" and len(np.unique(labels)) < 2:
-        raise UserError(
-            f"metric: auroc compares the images of a class with others, and all {len(labels)} images of "
-            f"{cell.dataset}'s {split} are of one class; allowed there: {', '.join(scoring.FROM_GUESSES)}, accuracy"
-        )
-
-
-def _taken(x: Rows, rows: Labels, raw: bool) -> Floats:
-    """Rows of `x`, scaled to unit length unless `raw`, a slice at a time: there is never a second copy of them."""
-    taken: Floats = x[rows]
-    if not raw:
-        for start in range(0, len(taken), _SLICE):
-            taken[start : start + _SLICE] = unit(taken[start : start + _SLICE])
-    return taken
-
-
 def evaluate(bench: Bench, method: Method) -> list[Result]:
     """Fit and score every variant with every seed. A wrong answer of the plugin names the variant and the seed."""
     there = needs.met(bench.features)
@@ -165,7 +32,29 @@ def evaluate(bench: Bench, method: Method) -> list[Result]:
         if runnable:
             results += _run(bench, method, runnable, wanted)
     order = [variant["variant"] for variant in bench.cell.variants]
-    return sorted(results, key=lambda result: order.index(result.variant))
+    results.sort(key=lambda result: order.index(result.variant))
+    return [_tuned(bench, results)] if bench.cell.tuned else results
+
+
+def _tuned(bench: Bench, results: Sequence[Result]) -> Result:
+    """The results of all variants as one row; of those that could be run, if there are any."""
+    name, swept = bench.cell.tuned, tuning.differing([result.params for result in results])
+    params = {**results[0].params, **swept}
+    ran = [result for result in results if not result.reason]
+    if not ran:
+        return Result(name, params, 0, {}, results[0].reason)
+    outcomes = {
+        seed: tuning.joined([(_settings(swept, one), one.outcomes[seed]) for one in ran], images)
+        for seed, images in bench.support_sizes().items()
+    }
+    for outcome in outcomes.values():
+        outcome.notes += [f"not tuned with {one.variant}: {one.reason}" for one in results if one.reason]
+    return Result(name, params, max(result.trainable for result in ran), outcomes)
+
+
+def _settings(swept: Iterable[str], result: Result) -> dict[str, Any]:
+    """What tells a variant from the others."""
+    return {name: result.params[name] for name in swept}
 
 
 def _by_features(
@@ -192,20 +81,33 @@ def wants_views(method: Method, variants: Sequence[Mapping[str, Any]]) -> bool:
 
 def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], raw: bool) -> list[Result]:
     task = bench.task(raw, wants_views(method, variants), engines.engine(type(method)))
-    judge = bench.judge(raw)
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
-    outcomes = fitting.outcomes(method, task, replicas, judge)
-    for outcome in outcomes.values():
-        outcome.notes += [short] if (short := bench.short()) else []
+    found = _chosen(bench, method, task, replicas, raw)
     return [
         Result(
             variant["variant"],
             variant["params"],
             method.trainable(task, variant["params"]),
-            {replica.seed: outcomes[replica] for replica in replicas if replica.variant == variant["variant"]},
+            {replica.seed: found[replica] for replica in replicas if replica.variant == variant["variant"]},
         )
         for variant in variants
     ]
+
+
+def _chosen(bench: Bench, method: Method, task: Task, replicas: Sequence[Replica], raw: bool) -> dict[Replica, Outcome]:
+    """What each replica comes to, after the cross-validation of its support where a regime chooses by it."""
+    tables = bench.tables(method, task, replicas)
+    judge = bench.judge(raw, tables)
+    found = fitting.outcomes(method, task, replicas, judge)
+    # The whole support may take more steps than its folds: which candidate is which is known once it has been trained.
+    again = [one for one, table in tables.items() if not table.fits(found[one].points)]
+    if again:
+        found |= fitting.outcomes(method, task, again, judge)
+    for replica, outcome in found.items():
+        choosing = len(outcome.points) > 1 or bench.cell.tuned != ""
+        outcome.notes += bench.remarks(replica.seed, choosing)
+        outcome.cv_seconds = tables[replica].seconds if replica in tables else 0.0
+    return found
 
 
 def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float]:
@@ -214,4 +116,4 @@ def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float
     scores = scoring.metrics(outcome.choices[regime or bench.cell.select].final(), bench.labels, metric)
     if len(outcome.curve) > 1:
         scores |= {f"{metric}_last": outcome.curve[-1], f"{metric}_peek": max(outcome.curve)}
-    return scores | {"fit_seconds": outcome.fit_seconds}
+    return scores | {"fit_seconds": outcome.seconds}

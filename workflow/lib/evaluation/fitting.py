@@ -5,14 +5,29 @@ Where memory runs out, half of the replicas go at a time, and half of these, dow
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from methods.contract.base import Candidate, Method, Replica, Task
 from workflow.lib.errors import UserError, one_line
-from workflow.lib.evaluation.protocol import Judge, Outcome
+from workflow.lib.evaluation.protocol import Course
 from workflow.lib.jobs import memory
 
+Kept = TypeVar("Kept", bound=Course)
 
-def outcomes(method: Method, task: Task, replicas: Sequence[Replica], judge: Judge) -> dict[Replica, Outcome]:
+
+class Judge(Protocol[Kept]):
+    """What candidates go before: the reported split, or the images that cross-validation has left out."""
+
+    def outcome(self) -> Kept:
+        """What is kept of a replica, before its first candidate."""
+        ...
+
+    def __call__(self, candidate: Candidate, outcomes: Mapping[Replica, Kept]) -> None:
+        """Score a candidate and hand each of its replicas its part."""
+        ...
+
+
+def outcomes(method: Method, task: Task, replicas: Sequence[Replica], judge: Judge[Kept]) -> dict[Replica, Kept]:
     """What each replica came to, in their order.
 
     Raises `UserError` where the memory is too small for one replica alone, ValueError where the method answers
@@ -31,7 +46,7 @@ def outcomes(method: Method, task: Task, replicas: Sequence[Replica], judge: Jud
         raise UserError(f"{alone}; {memory.REMEDY}")
     half = -(-len(replicas) // 2)
     task.log(f"out of memory with {len(replicas)} trainings at a time, going on with {half} ({reason})")
-    found: dict[Replica, Outcome] = {}
+    found: dict[Replica, Kept] = {}
     for part in (replicas[:half], replicas[half:]):
         found |= outcomes(method, task, part, judge)
         for outcome in found.values():
@@ -39,7 +54,7 @@ def outcomes(method: Method, task: Task, replicas: Sequence[Replica], judge: Jud
     return found
 
 
-def _together(method: Method, task: Task, replicas: Sequence[Replica], judge: Judge) -> dict[Replica, Outcome]:
+def _together(method: Method, task: Task, replicas: Sequence[Replica], judge: Judge[Kept]) -> dict[Replica, Kept]:
     found = {replica: judge.outcome() for replica in replicas}
     for candidate, seconds in _timed(_located(method.fit(task, replicas), found)):
         judge(candidate, found)
@@ -47,17 +62,17 @@ def _together(method: Method, task: Task, replicas: Sequence[Replica], judge: Ju
             found[replica].fit_seconds += seconds / len(candidate.replicas)
             found[replica].notes += [candidate.note] if candidate.note else []
     for replica, outcome in found.items():
-        if not outcome.curve:
+        if not outcome.points:
             raise ValueError(f"{replica}: fit yielded no candidate")
     return found
 
 
-def _located(candidates: Iterator[Candidate], found: Mapping[Replica, Outcome]) -> Iterator[Candidate]:
+def _located(candidates: Iterator[Candidate], found: Mapping[Replica, Course]) -> Iterator[Candidate]:
     """The candidates; an error between two of them notes where it was, as far as that can be told."""
     try:
         yield from candidates
     except Exception as error:
-        waiting = next((replica for replica, outcome in found.items() if not outcome.curve), None)
+        waiting = next((replica for replica, outcome in found.items() if not outcome.points), None)
         error.add_note(f"at {waiting}, the first without a result" if waiting else "after the last result")
         raise
 

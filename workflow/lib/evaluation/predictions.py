@@ -7,7 +7,8 @@ import numpy as np
 
 from methods.contract.base import Array, Floats
 from workflow.lib.evaluation import scoring
-from workflow.lib.evaluation.cell import Bench, Result
+from workflow.lib.evaluation.bench import Bench
+from workflow.lib.evaluation.cell import Result
 
 LOGITS_LIMIT = 2**20  # bytes of all logits of a cell as float16: above it, the largest of each image
 LARGEST = 5

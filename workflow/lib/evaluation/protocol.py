@@ -1,19 +1,23 @@
 """What may be looked at before the reported split: which of a replica's candidates is the one that counts.
 
 One mechanism for epochs and grids: a method yields candidates, each is scored once on the reported split and on the
-splits that the regimes look at, and every regime keeps its own choice.
+splits that the regimes look at, and every regime keeps its own choice. What `support_cv` scores it has from elsewhere:
+see `cross_validation`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from methods.contract.base import Array, Candidate, Floats, Labels, Replica
 from workflow.lib.evaluation import scoring
 
+CROSS_VALIDATION = "support_cv"
 REGIMES = {
     "last": "nothing was looked at: parameters as configured, the last epoch",
+    CROSS_VALIDATION: "epoch and hyperparameters chosen by cross-validation on the support alone",
     "val_fewshot": "epoch and hyperparameters chosen on min(shots, 4) images per class of val",
     "val_full": "epoch and hyperparameters chosen on all of val",
     "report": "epoch and hyperparameters chosen on the reported split itself: flatters",
@@ -28,48 +32,76 @@ class Queries:
     y: Labels
 
 
+Score = tuple[float, ...]  # the larger the better; what follows the first number breaks ties
+
+
 @dataclass
 class Choice:
-    """What one regime has chosen for one replica so far: the best candidate's point and reported logits `(M, K)`."""
+    """What one regime has chosen for one replica so far: the best candidate's point and reported logits `(M, K)`.
 
-    point: Mapping[str, float] = field(default_factory=dict)
+    `score` is empty where the regime had nothing to choose by.
+    """
+
+    point: Mapping[str, Any] = field(default_factory=dict)
     logits: Array = None
-    score: float = -1.0
+    score: Score = ()
 
     def final(self) -> Floats:
         """The logits in NumPy; half precision, which NumPy lacks in part, becomes float32."""
         return self.logits if isinstance(self.logits, np.ndarray) else self.logits.detach().float().cpu().numpy()
 
 
-class Outcome:
-    """One replica's candidates as they come: the curve on the reported split, and each regime's choice."""
+class Course:
+    """One replica's candidates as they come: their points, the time that they took and the remarks on them."""
 
-    def __init__(self, regimes: Sequence[str]) -> None:
-        self.choices = {regime: Choice() for regime in regimes}
+    def __init__(self) -> None:
         self.points: list[Mapping[str, float]] = []
-        self.curve: list[float] = []
         self.fit_seconds = 0.0
         self.notes: list[str] = []
 
-    def add(self, candidate: Candidate, logits: Array, scores: Mapping[str, float], reported: float) -> None:
-        """Take a candidate's reported logits `(M, K)` and its score in each regime. The earlier one wins a tie."""
+    def leave_device(self) -> None:
+        """Keep nothing on the device: its memory is for those that are still to come."""
+
+
+class Outcome(Course):
+    """The curve of a replica on the reported split, and each regime's choice."""
+
+    def __init__(self, regimes: Sequence[str]) -> None:
+        super().__init__()
+        self.choices = {regime: Choice() for regime in regimes}
+        self.curve: list[float] = []
+        self.cv_seconds = 0.0  # what the fits without a fold took
+
+    @property
+    def seconds(self) -> float:
+        """What all its fits took."""
+        return self.fit_seconds + self.cv_seconds
+
+    def add(self, candidate: Candidate, logits: Array, scores: Mapping[str, Score], reported: float) -> None:
+        """Take a candidate's reported logits `(M, K)` and its score in each regime. The earlier one wins a tie.
+
+        Where a regime has no score, the latest candidate counts.
+        """
         self.points.append(candidate.point)
         self.curve.append(reported)
         for regime, choice in self.choices.items():
-            if regime == "last":
+            if not scores[regime]:
                 choice.point, choice.logits = candidate.point, logits
             elif scores[regime] > choice.score:
                 choice.point, choice.score = candidate.point, scores[regime]
                 choice.logits = logits.copy() if isinstance(logits, np.ndarray) else logits.clone()
 
     def leave_device(self) -> None:
-        """Keep the logits in NumPy: the memory of the device is for those that are still to come."""
         for choice in self.choices.values():
             choice.logits = choice.final()
 
 
 class Judge:
-    """Scores candidates by the study's metric: on the reported split always, on `val` where a regime looks at it."""
+    """Scores candidates by the study's metric: on the reported split always, on `val` where a regime looks at it.
+
+    `held_out` has what cross-validation has found, by replica: the score of a candidate by its number. A replica
+    without it has nothing to be chosen by.
+    """
 
     def __init__(
         self,
@@ -79,9 +111,11 @@ class Judge:
         val: Queries | None,
         few: Mapping[int, Labels],
         metric: str = "accuracy",
+        held_out: Mapping[Replica, Callable[[int], Score]] | None = None,
     ) -> None:
         self._regimes, self._classes, self._metric = regimes, classes, metric
         self._report, self._val, self._few = report, val, few
+        self._held_out = held_out or {}
 
     def outcome(self) -> Outcome:
         """One that has seen no candidate."""
@@ -89,36 +123,42 @@ class Judge:
 
     def __call__(self, candidate: Candidate, outcomes: Mapping[Replica, Outcome]) -> None:
         """Score a candidate of several replicas and hand each its part."""
-        logits = self._logits(candidate, self._report)
+        logits = answer(candidate, self._report, self._classes)
         reported = scoring.Answers(self._metric, logits, self._report.y).scores
-        val = None if self._val is None else self._answers(candidate, self._val)
+        val = None if self._val is None else self._on_val(candidate, self._val)
         for i, replica in enumerate(candidate.replicas):
-            scores = {regime: self._score(regime, replica, reported[i], val, i) for regime in self._regimes}
+            known = self._held_out.get(replica)
+            held_out = known(len(outcomes[replica].points)) if known else ()
+            chosen = {"last": (), "report": (reported[i],), CROSS_VALIDATION: held_out}
+            scores = {
+                regime: chosen[regime] if regime in chosen else self._score(regime, replica, val, i)
+                for regime in self._regimes
+            }
             outcomes[replica].add(candidate, logits[i], scores, reported[i])
 
-    def _answers(self, candidate: Candidate, queries: Queries) -> scoring.Answers:
-        return scoring.Answers(self._metric, self._logits(candidate, queries), queries.y)
+    def _on_val(self, candidate: Candidate, val: Queries) -> scoring.Answers:
+        return scoring.Answers(self._metric, answer(candidate, val, self._classes), val.y)
 
-    def _score(self, regime: str, replica: Replica, reported: float, val: scoring.Answers | None, i: int) -> float:
-        if regime in ("last", "report") or val is None:
-            return reported
-        return val.scores[i] if regime == "val_full" else val.score(i, self._few[replica.seed])
+    def _score(self, regime: str, replica: Replica, val: scoring.Answers | None, i: int) -> Score:
+        assert val is not None  # a regime that looks at val has it read
+        return (val.scores[i] if regime == "val_full" else val.score(i, self._few[replica.seed]),)
 
-    def _logits(self, candidate: Candidate, queries: Queries) -> Array:
-        """Logits `(R, M, K)`, checked: a plugin's wrong shape or NaN is an error that names the replica."""
-        try:
-            logits = candidate.logits(queries.x)
-        except Exception as error:
-            error.add_note(f"at {candidate.replicas[0]}, classifying")
-            raise
-        expected = (len(candidate.replicas), len(queries.y), self._classes)
-        found = tuple(getattr(logits, "shape", ()))
-        if found != expected:
-            raise ValueError(f"{candidate.replicas[0]}: logits have shape {found}, expected {expected}")
-        with np.errstate(over="ignore"):
-            sums = logits.sum((1, 2)).tolist()
-        for i, (replica, total) in enumerate(zip(candidate.replicas, sums, strict=True)):
-            # The sum is cheap, but of large logits it may overflow.
-            if not (np.isfinite(total) or np.isfinite(logits[i].tolist()).all()):
-                raise ValueError(f"{replica}: logits are not finite at {dict(candidate.point)}")
-        return logits
+
+def answer(candidate: Candidate, queries: Queries, classes: int) -> Array:
+    """Logits `(R, M, K)`, checked: a plugin's wrong shape or NaN is an error that names the replica."""
+    try:
+        logits = candidate.logits(queries.x)
+    except Exception as error:
+        error.add_note(f"at {candidate.replicas[0]}, classifying")
+        raise
+    expected = (len(candidate.replicas), len(queries.y), classes)
+    found = tuple(getattr(logits, "shape", ()))
+    if found != expected:
+        raise ValueError(f"{candidate.replicas[0]}: logits have shape {found}, expected {expected}")
+    with np.errstate(over="ignore"):
+        sums = logits.sum((1, 2)).tolist()
+    for i, (replica, total) in enumerate(zip(candidate.replicas, sums, strict=True)):
+        # The sum is cheap, but of large logits it may overflow.
+        if not (np.isfinite(total) or np.isfinite(logits[i].tolist()).all()):
+            raise ValueError(f"{replica}: logits are not finite at {dict(candidate.point)}")
+    return logits

@@ -16,7 +16,8 @@ import yaml
 
 from workflow.lib import files
 from workflow.lib.errors import UserError, one_line
-from workflow.lib.evaluation.cell import Bench, Result, metrics
+from workflow.lib.evaluation.bench import Bench
+from workflow.lib.evaluation.cell import Result, metrics
 from workflow.lib.evaluation.protocol import Outcome
 from workflow.lib.features.store import Features
 

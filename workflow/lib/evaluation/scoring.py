@@ -173,3 +173,13 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> flo
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = np.bincount(bins, weights=confidence - right, minlength=ECE_BINS)
     return float(np.abs(gaps).sum() / len(right))
+
+
+def held_out(logits: Floats, labels: Labels, metric: str = "accuracy") -> tuple[float, float]:
+    """What cross-validation chooses by: the metric on the images left out and their log-likelihood in nats.
+
+    Both times the number of images: the sums over folds are those over the support.
+    """
+    score = Answers(metric, logits[None], labels).scores[0]
+    likelihood = log_softmax(logits)[np.arange(len(labels)), labels]
+    return score * len(labels), float(likelihood.sum())

@@ -13,6 +13,7 @@ from methods.contract.shots import ALL
 from workflow.lib.errors import UserError
 
 FEWSHOT_VAL = 4  # images per class of the small validation set: min(shots, 4)
+FOLDS = 5  # of cross-validation, or as many as the smallest class has images
 
 
 def draw(
@@ -39,6 +40,25 @@ def draw_val(labels: Labels, classnames: Sequence[str], shots: str, seed: int) -
     """Rows of the few-shot selection split: min(shots, 4) images per class of `val`, or all that a class has."""
     few = FEWSHOT_VAL if shots == ALL else min(int(shots), FEWSHOT_VAL)
     return draw(labels, classnames, str(few), seed, split="val", allow_fewer=True)
+
+
+def folds(labels: Labels) -> NDArray[np.int64]:
+    """The fold of each image of a support `(N,)`: 0 … k − 1 with k = min(5, images of the smallest class).
+
+    Class by class the images are dealt round, in the order in which the seed has drawn them. So the folds differ by one
+    image at most, in all and of each class, and each leaves at least one image of every class that has two.
+    """
+    images = np.bincount(labels)
+    k = min(FOLDS, *images[images > 0]) if len(labels) else 1
+    found = np.empty(len(labels), np.int64)
+    found[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % k
+    return found
+
+
+def most_folds(shots: str) -> int:
+    """How many folds a support of so many shots has at most: none of one image a class."""
+    number = FOLDS if shots == ALL else min(FOLDS, int(shots))
+    return number if number > 1 else 0
 
 
 def _permutation(labels: Labels, k: int, seed: int, split: str) -> NDArray[np.int64]:

@@ -169,6 +169,47 @@ def regimes_table(results: Results, dataset: str, backbone: str, metrics: Sequen
     return table
 
 
+def gains_table(results: Results) -> Table:
+    """What each regime adds to `last`, by shots, over data sets and backbones, of the rows with something to choose.
+
+    The mean of all rows stands below.
+    """
+    plan = results.plan
+    regimes = [regime for regime in (plan.select, *plan.also) if regime != "last"]
+    columns = [(shots, regime) for shots in plan.shots for regime in regimes]
+    table = Table(f"{plan.study}: what choosing adds", [f"{shots_heading(s)}, {regime}" for s, regime in columns])
+    found = {row: [_gain(results, row, *column) for column in columns] for row in plan.rows()}
+    chosen = {row: gains for row, gains in found.items() if any(gain is not None for gain in gains)}
+    table.rows = [(name(row), [_points(gain) for gain in gains], []) for row, gains in chosen.items()]
+    known = [[gain for gain in column if gain is not None] for column in zip(*chosen.values(), strict=True)]
+    means = [_points(float(np.mean(column)) if column else None) for column in known]
+    table.rows += [("mean of all rows", means, [])] if chosen else []
+    table.caption = [
+        f"{METRICS[plan.by]} on {plan.report} minus that under last, in points, averaged over data sets and "
+        "backbones, of the rows that have something to choose.",
+        *(f"{regime}: {REGIMES[regime]}." for regime in ("last", *regimes)),
+    ]
+    return table
+
+
+def _gain(results: Results, row: Row, shots: str, regime: str) -> float | None:
+    """Points that a regime adds to `last`; None where there was nothing to choose, or one of them is missing."""
+    plan, gains = results.plan, []
+    for dataset in plan.datasets:
+        for backbone in plan.backbones:
+            if not results.peeking_gaps(dataset, backbone, row, shots):
+                return None
+            ends = (results.values(dataset, backbone, row, shots, one) for one in (regime, "last"))
+            high, low = (float(np.mean(end)) for end in ends)
+            gains.append(100 * (high - low))
+    return float(np.mean(gains))
+
+
+def _points(gain: float | None) -> str | None:
+    """A difference in points as a text: it isn't ranked."""
+    return None if gain is None else f"{gain:+.2f}"
+
+
 PEEKING = (
     "Peeking gap: the best over epochs or grid points on the reported split itself, minus the last epoch or the "
     "default, in points: what choosing on the reported split adds."
@@ -204,7 +245,7 @@ def _mean_gap(
     """The mean gap in points as a text: it isn't ranked. None where there is no curve."""
     columns = results.plan.shots if shots is None else shots
     gaps = [gap for d, b in pairs for s in columns for gap in results.peeking_gaps(d, b, row, s)]
-    return f"{100 * float(np.mean(gaps)):+.2f}" if gaps else None
+    return _points(100 * float(np.mean(gaps)) if gaps else None)
 
 
 def shots_heading(shots: str) -> str:

@@ -14,9 +14,17 @@ FIRST = 10**6  # the priority of what cells wait for
 VECTOR_MB = 0.004  # of one image in memory: 1024 numbers of 4 bytes
 
 
-def cell_memory(features_mb: float, attempt: int) -> int:
-    """A cell: torch and its libraries, then the features as they are read and once more, normalised."""
-    return round(attempt * (3000 + 2 * features_mb))
+def trainings(variants: int, seeds: int, folds: int) -> int:
+    """How many fits a cell is: each variant and seed, once and without each of its folds."""
+    return variants * seeds * (1 + folds)
+
+
+def cell_memory(features_mb: float, attempt: int, shots: str = "0", folds: int = 0) -> int:
+    """A cell: torch and its libraries, then the features as they are read and once more, normalised.
+
+    The supports without a fold that are trained side by side are further copies of a seed's support.
+    """
+    return round(attempt * (3000 + (2 + _share(shots) * folds) * features_mb))
 
 
 def cell_minutes(features_mb: float, shots: str, replicas: int, attempt: int) -> int:

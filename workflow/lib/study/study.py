@@ -29,11 +29,20 @@ FOLDERS = {"data": "data", "features": "features", "results": "results"}
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One entry of `methods:`: its label, the plugin's entry, and its variants `(name, parameters)` in order."""
+    """One entry of `methods:`: its label, the plugin's entry, and its variants `(name, parameters)` in order.
+
+    `tuned` names the one row of a sweep among whose variants the protocol chooses.
+    """
 
     label: str
     entry: plugins.Entry
     variants: Sequence[tuple[str, dict[str, Any]]]
+    tuned: str = ""
+
+    @property
+    def rows(self) -> list[str]:
+        """The names of its rows in the tables."""
+        return [self.tuned] if self.tuned else [name for name, _ in self.variants]
 
     @property
     def method(self) -> Method:
@@ -66,6 +75,16 @@ class Study:
     jobs_per_gpu: int = 1
     cell_minutes: float = 0  # the limit on a cell's time; 0: none
     sources: Mapping[str, Entry[Source]] = field(default_factory=dict)  # where each dataset's source comes from
+
+    @property
+    def regimes(self) -> list[str]:
+        """Every regime, the one that the tables are about first."""
+        return [self.select, *self.also]
+
+    @property
+    def cross_validates(self) -> bool:
+        """Whether its cells fit every variant to the support without each of its folds, too."""
+        return "support_cv" in self.regimes
 
     def cells(self) -> list[tuple[str, str, str, str]]:
         """Every (dataset, backbone, method label, shots), in the order of the file."""
@@ -130,7 +149,9 @@ def _study(config: Mapping[str, Any]) -> Study:
         metric=config.get("metric", ""),
         peeking_gap=protocol["peeking_gap"],
         curve=_curve(protocol["curve"], regimes),
-        methods={label: _method(methods, label, dict(given or {})) for label, given in config["methods"].items()},
+        methods={
+            label: _method(methods, label, dict(given or {}), regimes) for label, given in config["methods"].items()
+        },
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models, config.get("metric", "accuracy")),
         folders=FOLDERS | dict(config.get("folders") or {}),
@@ -146,7 +167,8 @@ def _regimes(protocol: Mapping[str, Any]) -> list[str]:
     regimes = protocol["select"] if several else [protocol["select"]]
     for i, regime in enumerate(regimes):
         if protocol["report"] == "val" and regime.startswith("val_"):
-            message = f"'{regime}' would choose on the split that is reported; allowed with val: last, report"
+            allowed = "last, support_cv, report"
+            message = f"'{regime}' would choose on the split that is reported; allowed with val: {allowed}"
             raise LocatedError(["protocol", "select", *([i] if several else [])], message)
     return list(regimes)
 
@@ -223,8 +245,8 @@ def _check_plugins(paths: Sequence[str], methods: plugins.Registry, known: sourc
             raise LocatedError(["plugins", i], f"{message} or register_sources")
 
 
-def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) -> MethodSpec:
-    name = settings.pop("method", label)
+def _method(registry: plugins.Registry, label: str, settings: dict[str, Any], regimes: Sequence[str]) -> MethodSpec:
+    name, tune = settings.pop("method", label), settings.pop("tune", False)
     if not isinstance(name, str) or name not in registry.methods:
         where = ["methods", label, "method"] if name != label else ["methods", label]
         raise LocatedError(where, _unknown(registry, name))
@@ -235,7 +257,21 @@ def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) ->
     if count > MOST_VARIANTS:
         raise LocatedError(["methods", label], f"found a sweep of {count} variants, allowed: at most {MOST_VARIANTS}")
     variants = [(variant, _complete(entry.method, given)) for variant, given in expand(_typed(entry.method, settings))]
-    return MethodSpec(label, entry, variants)
+    return MethodSpec(label, entry, variants, _tuned(label, tune, settings, regimes))
+
+
+def _tuned(label: str, tune: Any, settings: Mapping[str, Any], regimes: Sequence[str]) -> str:
+    """The name of the row of an entry with `tune: true`: `lr, ratio tuned`; empty without."""
+    keys: list[str | int] = ["methods", label, "tune"]
+    if not isinstance(tune, bool):
+        raise LocatedError(keys, f"found {brief(tune)}, allowed: true or false")
+    swept = [name for name, value in settings.items() if isinstance(value, list) and len(value) > 1]
+    if tune and not swept:
+        raise LocatedError(keys, "there is nothing to tune: no parameter has a list of several values")
+    if tune and list(regimes) == ["last"]:
+        allowed = "a `protocol.select` that chooses, such as support_cv"
+        raise LocatedError(keys, f"`select: last` chooses nothing, so there is nothing to tune by; allowed: {allowed}")
+    return f"{', '.join(swept)} tuned" if tune else ""
 
 
 def _unknown(registry: plugins.Registry, name: Any) -> str:

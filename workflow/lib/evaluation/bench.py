@@ -1,0 +1,178 @@
+"""What a cell is to compute, and the fixed part of it: supports, queries, and how they are handed to the method."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from methods.contract.base import Array, Engine, Floats, Labels, Method, Replica, Support, Task, unit
+from methods.contract.shots import ALL, ZERO
+from workflow.lib.errors import UserError
+from workflow.lib.evaluation import cross_validation, scoring, support_files, supports
+from workflow.lib.evaluation.cross_validation import Table
+from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Judge, Queries
+from workflow.lib.features.blocks import Rows
+from workflow.lib.features.store import Features
+
+Log = Callable[[str], None]
+_SLICE = 4096  # rows
+AS_CONFIGURED = "which no fold can leave out: parameters as configured, the last epoch"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell is to compute: the part of the study that its result depends on."""
+
+    study: str
+    dataset: str
+    backbone: str
+    label: str
+    method: str
+    shots: str
+    seeds: int
+    report: str
+    select: str
+    variants: Sequence[Mapping[str, Any]]  # {"variant": name, "params": {...}}
+    supports: str = ""  # where supports are read from, if not drawn
+    allow_fewer: bool = False
+    also: Sequence[str] = ()  # further regimes, whose choices are recorded beside the first one's
+    tuned: str = ""  # the name of the one row, where the protocol chooses among the variants
+    made_of: Mapping[str, Any] = field(default_factory=dict)  # what the study says of the features, to be held to
+    curve: int = 0  # points of a training that are scored at most; 0: every epoch
+    metric: str = "accuracy"  # what candidates are chosen by
+
+    @property
+    def regimes(self) -> list[str]:
+        """Every regime, the one that the tables are about first."""
+        return [self.select, *self.also]
+
+    @property
+    def looks_at_val(self) -> bool:
+        """Whether a regime chooses on val."""
+        return any(regime.startswith("val_") for regime in self.regimes)
+
+    def splits(self) -> list[str]:
+        """The splits that the cell reads."""
+        chosen = ["val"] if self.looks_at_val else []
+        return list(dict.fromkeys(["train", *chosen, self.report]))
+
+
+class Bench:
+    """The fixed part of a cell: queries, supports, and how they are handed to the method."""
+
+    def __init__(self, cell: Cell, features: Features, device: str, threads: int, log: Log) -> None:
+        self.cell, self.features = cell, features
+        self.device, self.threads, self.log = device, threads, log
+        self.labels = features.splits[cell.report].y
+        for split in cell.splits()[1:]:
+            _two_classes(cell, split, features.splits[split].y)
+        self.rows = {seed: self._draw(seed) for seed in range(cell.seeds)}
+        few = "val_fewshot" in cell.regimes
+        self._few = {seed: self._draw_val(seed) for seed in range(cell.seeds)} if few else {}
+
+    def _draw(self, seed: int) -> Labels:
+        cell, names = self.cell, self.features.classnames
+        if cell.supports:
+            return support_files.read(cell.supports, self.features, cell.shots, seed)
+        return supports.draw(self.features.splits["train"].y, names, cell.shots, seed, allow_fewer=cell.allow_fewer)
+
+    def tables(self, method: Method, task: Task, replicas: Sequence[Replica]) -> dict[Replica, Table]:
+        """The scores out of folds that `support_cv` chooses by, where it is among the regimes."""
+        if CROSS_VALIDATION not in self.cell.regimes:
+            return {}
+        return cross_validation.tables(
+            method, task, replicas, self.on_device, self.cell.metric, keep_all=bool(self.cell.tuned)
+        )
+
+    def remarks(self, seed: int, choosing: bool) -> list[str]:
+        """What a reader of a row must know of a seed's support: classes with few images, and what follows from it."""
+        images = self._images(seed)
+        found = [self._short(images)]
+        if choosing and CROSS_VALIDATION in self.cell.regimes:
+            found.append(self._no_folds(images))
+        return [remark for remark in found if remark]
+
+    def support_sizes(self) -> dict[int, int]:
+        """How many images each seed has drawn."""
+        return {seed: len(rows) for seed, rows in self.rows.items()}
+
+    def _images(self, seed: int) -> Labels:
+        """How many images of each class a seed has drawn `(K,)`."""
+        return np.bincount(self.features.splits["train"].y[self.rows[seed]], minlength=len(self.features.classnames))
+
+    def _no_folds(self, images: Labels) -> str:
+        if not images.any() or min(images[images > 0]) > 1:
+            return ""
+        alone = np.flatnonzero(images == 1)
+        classes = (
+            f"class '{self.features.classnames[alone[0]]}' has" if len(alone) == 1 else f"{len(alone)} classes have"
+        )
+        return f"{CROSS_VALIDATION}: {classes} one image, {AS_CONFIGURED}"
+
+    def _short(self, images: Labels) -> str:
+        """A remark on the classes that have fewer images than shots, if there are any."""
+        if self.cell.shots in (ZERO, ALL):
+            return ""
+        fewer = int((images < int(self.cell.shots)).sum())
+        return f"{fewer} classes have fewer than {self.cell.shots} images" if fewer else ""
+
+    def _draw_val(self, seed: int) -> Labels:
+        return supports.draw_val(self.features.splits["val"].y, self.features.classnames, self.cell.shots, seed)
+
+    def task(self, raw: bool, views: bool = False, engine: Engine | None = None) -> Task:
+        """What the method sees: supports of all seeds and text, nothing of the reported split."""
+        return Task(
+            supports={seed: self._support(rows, raw, views) for seed, rows in self.rows.items()},
+            classnames=self.features.classnames,
+            shots=self.cell.shots,
+            text=self.features.class_text(),
+            logit_scale=self.features.logit_scale,
+            choosing=self.cell.regimes != ["last"],
+            device=self.device,
+            threads=self.threads,
+            log=self.log,
+            engine=engine,
+            curve=self.cell.curve,
+        )
+
+    def _support(self, rows: Labels, raw: bool, views: bool) -> Support:
+        train, augmented = self.features.splits["train"], self.features.train_views
+        wanted = _taken(augmented, rows, raw) if views and augmented is not None else None
+        return Support(_taken(train.x, rows, raw), train.y[rows], wanted)
+
+    def judge(self, raw: bool, held_out: Mapping[Replica, Table]) -> Judge:
+        """The evaluator's side: the reported split, `val` where a regime looks at it, and the scores out of folds."""
+        val = self._queries("val", raw) if self.cell.looks_at_val else None
+        classes = len(self.features.classnames)
+        report = self._queries(self.cell.report, raw)
+        return Judge(self.cell.regimes, classes, report, val, self._few, self.cell.metric, held_out)
+
+    def _queries(self, split: str, raw: bool) -> Queries:
+        part = self.features.splits[split]
+        return Queries(self.on_device(_taken(part.x, np.arange(len(part.y)), raw)), part.y)
+
+    def on_device(self, x: Floats) -> Array:
+        if self.device == "cpu":
+            return x
+        import torch
+
+        return torch.from_numpy(x).to(self.device)
+
+
+def _two_classes(cell: Cell, split: str, labels: Labels) -> None:
+    """Raise UserError where the study's metric has no value on a split."""
+    if cell.metric == "auroc" and len(np.unique(labels)) < 2:
+        raise UserError(
+            f"metric: auroc compares the images of a class with others, and all {len(labels)} images of "
+            f"{cell.dataset}'s {split} are of one class; allowed there: {', '.join(scoring.FROM_GUESSES)}, accuracy"
+        )
+
+
+def _taken(x: Rows, rows: Labels, raw: bool) -> Floats:
+    """Rows of `x`, scaled to unit length unless `raw`, a slice at a time: there is never a second copy of them."""
+    taken: Floats = x[rows]
+    if not raw:
+        for start in range(0, len(taken), _SLICE):
+            taken[start : start + _SLICE] = unit(taken[start : start + _SLICE])
+    return taken
