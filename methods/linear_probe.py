@@ -11,6 +11,7 @@ class LinearProbe(TrainedMethod):
 
     name = "linear_probe"
     paper = "arXiv:2103.00020"
+    departs = "of the starting study's: the best epoch on the reported split, which its numbers were taken from"
     random_per_class = True
     params = {
         "batch_norm": Param(True, "BatchNorm before the linear layer"),

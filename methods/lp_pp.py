@@ -24,6 +24,7 @@ class LPPlusPlus(Method):
 
     name = "lp_pp"
     paper = "arXiv:2404.02285"
+    departs = "nothing that the paper names"
     params = {"iterations": Param(300, "passes over the support, each of them one step", low=1)}
 
     def needs(self, params: Params) -> frozenset[str]:

@@ -20,6 +20,9 @@ Array = Any  # a NumPy array or a torch tensor: a method uses the one it likes
 Classifier = Callable[[Array], Array]
 Params = Mapping[str, Any]  # the values of a variant, already checked against the declarations
 
+TEXT_LENGTH = 10.0  # of a class text as OpenAI's ViT-B/32 gives it, about: what the published rates belong to
+UNIT = 1.001  # no class text is longer: they were made unit
+
 
 def unit(x: Array) -> Array:
     """Rows of `x (..., D)` divided by their l2 norm; NumPy and torch alike. A zero row stays zero."""
@@ -32,6 +35,7 @@ class Support:
     """The labelled images that one seed draws: `x (N, D)` float32 and labels `y (N,)` in 0 … K − 1.
 
     `views (N, V, D)` are V augmented views of each image, for a method that has `views` in its needs; None otherwise.
+    They have the length that the backbone gave them, whatever x has: their mean is not that of unit vectors.
     """
 
     x: Floats
@@ -43,12 +47,12 @@ class Support:
         return np.eye(classes, dtype=np.float32)[self.y]
 
     def mean_of_views(self) -> "Support":
-        """Each image replaced by the mean of its views, made unit."""
+        """Each image replaced by the mean of its views at their own length, which is then made unit."""
         return Support(unit(self._views().mean(1)), self.y)
 
     def every_view(self) -> "Support":
-        """Every view as a sample of its own, `(N · V, D)`; those of an image lie together."""
-        views = self._views()
+        """Every view, made unit, as a sample of its own, `(N · V, D)`; those of an image lie together."""
+        views = unit(self._views())
         return Support(views.reshape(-1, views.shape[2]), np.repeat(self.y, views.shape[1]))
 
     def _views(self) -> Floats:
@@ -81,7 +85,8 @@ class Task:
     `logit_scale` the backbone's exp(logit_scale); `choosing` whether the protocol will choose between candidates, so
     that a grid is worth its time; `device` "cpu" or "cuda"; `threads` for whoever starts a thread pool; `log` for
     progress; `engine` what trains the replicas of a method that names one; `curve` how many points of a training are
-    scored, 0 for every epoch.
+    scored, 0 for every epoch; `text_raw (K, D)` the mean of each class's text embeddings at the length that the
+    backbone gave them, or None.
     """
 
     supports: Mapping[int, Support]
@@ -95,6 +100,7 @@ class Task:
     log: Callable[[str], None] = field(default=lambda line: None)
     engine: "Engine | None" = None
     curve: int = 0
+    text_raw: Floats | None = None
 
     @property
     def classes(self) -> int:
@@ -120,6 +126,17 @@ class Task:
             return frozenset(range(1, total + 1))
         spaced = np.geomspace(1, total, self.curve) if self.curve > 1 else [total]
         return frozenset(round(float(point)) for point in spaced)
+
+    def own_text(self, length: float = 0.0) -> Floats:
+        """The class texts `(K, D)` at their own length, or all at `length` where that is given.
+
+        Rates and penalties of heads that start at the texts and are normalised hang on this length. Texts that were
+        made unit before they were stored have lost theirs: they get TEXT_LENGTH.
+        """
+        kept = self.text_raw is not None and np.linalg.norm(self.text_raw, axis=1).max() > UNIT
+        if self.text_raw is not None and kept and not length:
+            return self.text_raw
+        return self.class_text() * np.float32(length or TEXT_LENGTH)
 
     def trainer(self) -> "Engine":
         """`engine`, for a method that trains. Raises ValueError where whoever made the task gave none."""
@@ -169,6 +186,7 @@ class Method:
     params: ClassVar[Mapping[str, Param]] = {}
     paper: ClassVar[str] = ""
     gpu: ClassVar[bool] = False  # whether its cells ask for a GPU
+    departs: ClassVar[str] = ""  # what of the official recipe it does not do, in one line
     learns: ClassVar[bool] = True  # False: uses no labelled image, so one cell serves all shots and seeds
     engine: ClassVar[str] = ""  # what trains its replicas, as `task.engine`: "heads", or nothing
     imports: ClassVar[Sequence[str]] = ()  # slow modules, imported before the clock of the fit starts

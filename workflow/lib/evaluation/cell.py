@@ -107,11 +107,12 @@ class Bench:
             log=self.log,
             engine=engine,
             curve=self.cell.curve,
+            text_raw=self.features.raw_text(),
         )
 
     def _support(self, rows: Labels, raw: bool, views: bool) -> Support:
         train, augmented = self.features.splits["train"], self.features.train_views
-        wanted = _taken(augmented, rows, raw) if views and augmented is not None else None
+        wanted = _taken(augmented, rows, raw=True) if views and augmented is not None else None
         return Support(_taken(train.x, rows, raw), train.y[rows], wanted)
 
     def judge(self, raw: bool) -> Judge:
