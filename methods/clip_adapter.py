@@ -20,6 +20,9 @@ class ClipAdapter(TrainedMethod):
     no BatchNorm (the length of f cancels), and the paper's rate and batches; AdamW, its decay, 200 epochs and one r for
     all datasets are ours, since the paper names none. `coop` is that head as its official code trains it: SGD, an epoch
     at 1e-5 and then half a cosine, over 50, 100 or 200 epochs for 1, 2 to 4 or more shots.
+
+    The BatchNorm of `study` takes off what all images share and the texts do not know of it: before anything is learned
+    that alone can cost accuracy, so where zero-shot's is better with it off, take `coop`.
     """
 
     name = "clip_adapter"
