@@ -19,6 +19,13 @@ class Easy:
     queries: Floats
     labels: Labels
 
+    @classmethod
+    def of(cls, images: Sequence[Sequence[float]], labels: Sequence[int], queries: Sequence[Sequence[float]]) -> "Easy":
+        """A problem of a few given vectors, made unit, without text."""
+        support = Support(unit(np.array(images, np.float32)), np.array(labels))
+        task = Task({0: support}, [str(k) for k in range(max(labels) + 1)], "all")
+        return cls(task, unit(np.array(queries, np.float32)), np.zeros(len(queries), np.int64))
+
     @property
     def support(self) -> Support:
         """That of seed 0."""
@@ -44,9 +51,9 @@ class Easy:
         """The default candidate's logits `(M, K)`."""
         return self.points(method, seed, **params)[-1][1]
 
-    def notes(self, method: type[Method]) -> list[str]:
+    def notes(self, method: type[Method], **params: float) -> list[str]:
         """The footnotes of seed 0."""
-        one = Replica("-", method.defaults({}), 0)
+        one = Replica("-", method.defaults(params) | params, 0)
         return [candidate.note for candidate in method().fit(self.task, [one])]
 
     def accuracy(self, method: type[Method], **params: float) -> float:
