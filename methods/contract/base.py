@@ -35,12 +35,14 @@ class Support:
     """The labelled images that one seed draws: `x (N, D)` float32 and labels `y (N,)` in 0 … K − 1.
 
     `views (N, V, D)` are V augmented views of each image, for a method that has `views` in its needs; None otherwise.
-    They have the length that the backbone gave them, whatever x has: their mean is not that of unit vectors.
+    They are of unit length where x is, and `view_lengths (N, V)` is then what length the backbone gave them: the mean
+    of views is not that of unit vectors.
     """
 
     x: Floats
     y: Labels
     views: Floats | None = None
+    view_lengths: Floats | None = None
 
     def one_hot(self, classes: int) -> Floats:
         """`(N, classes)` float32, a 1 in the column of each label."""
@@ -48,11 +50,13 @@ class Support:
 
     def mean_of_views(self) -> "Support":
         """Each image replaced by the mean of its views at their own length, which is then made unit."""
-        return Support(unit(self._views().mean(1)), self.y)
+        views = self._views()
+        lengths = 1.0 if self.view_lengths is None else self.view_lengths[..., None]
+        return Support(unit((views * lengths).mean(1)), self.y)
 
     def every_view(self) -> "Support":
-        """Every view, made unit, as a sample of its own, `(N · V, D)`; those of an image lie together."""
-        views = unit(self._views())
+        """Every view as a sample of its own, `(N · V, D)`; those of an image lie together."""
+        views = self._views()
         return Support(views.reshape(-1, views.shape[2]), np.repeat(self.y, views.shape[1]))
 
     def _views(self) -> Floats:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods import Classifier, Method, Params, Replica, Task
+from methods import Classifier, Method, Params, Replica, Task, unit
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import needs
@@ -91,7 +91,12 @@ def test_the_support_has_the_views_of_its_images(viewed: Features, raw: bool) ->
     (result,), tasks, bench = run(viewed, ("image", "views"), raw=raw)
     assert result.reason == ""
     for seed, rows in bench.rows.items():
-        assert np.array_equal(tasks[0].supports[seed].views, viewed.train_views[rows])  # never made unit
+        expected = viewed.train_views[rows] if raw else unit(viewed.train_views[rows])
+        support = tasks[0].supports[seed]
+        assert np.array_equal(support.views, expected)
+        assert (support.view_lengths is None) is raw
+        mean = unit(np.asarray(viewed.train_views[rows]).mean(1))  # of views at their own length, whatever x has
+        assert support.mean_of_views().x == pytest.approx(mean, abs=1e-5)
         assert np.array_equal(tasks[0].supports[seed].x, bench.task(raw).supports[seed].x)
 
 

@@ -23,13 +23,13 @@ METHODS = [TipAdapter, TipAdapterF, Ape, GaussianDiscriminant, ProximalKernel, C
 
 
 def with_views(easy: Easy, count: int = 3) -> Easy:
-    """The same problem, with views scattered around each image, of lengths from 1 to 5."""
+    """The same problem, with unit views scattered around each image that were of lengths from 1 to 5."""
     rng = np.random.default_rng(2)
     supports = {}
     for seed, support in easy.task.supports.items():
         scattered = support.x[:, None] + 0.2 * rng.normal(size=(len(support.y), count, support.x.shape[1]))
-        lengths = rng.uniform(1, 5, size=(len(support.y), count, 1))
-        supports[seed] = replace(support, views=(lengths * unit(scattered)).astype(np.float32))
+        lengths = rng.uniform(1, 5, size=(len(support.y), count)).astype(np.float32)
+        supports[seed] = replace(support, views=unit(scattered).astype(np.float32), view_lengths=lengths)
     return replace(easy, task=replace(easy.task, supports=supports))
 
 
@@ -40,12 +40,12 @@ def viewed(easy: Easy) -> Easy:
 
 
 def means(support: Support) -> list[np.ndarray]:
-    """The unit mean of each image's views, view by view."""
+    """The unit mean of each image's views at their own length, view by view."""
     found = []
-    for views in support.views:
+    for views, lengths in zip(support.views, support.view_lengths, strict=True):
         total = np.zeros(len(views[0]))
-        for view in views:
-            total += view
+        for view, length in zip(views, lengths, strict=True):
+            total += length * view
         found.append(total / np.sqrt((total**2).sum()))
     return found
 
@@ -82,7 +82,7 @@ def test_a_support_with_views_gives_their_means_or_all_of_them(viewed: Easy) -> 
     every = support.every_view()
     assert (every.x.shape, every.x.dtype) == ((36, 8), np.float32)
     for row, (view, label) in enumerate(zip(every.x, every.y, strict=True)):
-        assert view == pytest.approx(unit(support.views[row // 3, row % 3]), abs=1e-6)
+        assert np.array_equal(view, support.views[row // 3, row % 3])
         assert label == support.y[row // 3]
 
 

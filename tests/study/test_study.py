@@ -642,7 +642,8 @@ WRONG = [
         "none of the choices",
         "lr: 1e-4",
         "recipe: papr",
-        "21: methods.clip_adapter.recipe: found 'papr', allowed: one of 'study', 'paper', 'coop'; did you mean 'paper'?",
+        "21: methods.clip_adapter.recipe: found 'papr', allowed: one of 'study', 'paper', 'coop'; "
+        "did you mean 'paper'?",
     ),
     (
         "an empty sweep",
