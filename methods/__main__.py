@@ -32,7 +32,8 @@ def list_methods(arguments: argparse.Namespace) -> int:
         return 0
     from tabulate import tabulate
 
-    print(tabulate(rows, "keys", "simple", disable_numparse=True))
+    shown = [{key: value for key, value in row.items() if key != "departs"} for row in rows]
+    print(tabulate(shown, "keys", "simple", disable_numparse=True))
     for one in broken:
         print(f"can't be used: {one['name']} ({one['where']}): {one['reason']}")
     return 0
@@ -48,6 +49,7 @@ def _brief(name: str, entry: Entry) -> dict[str, str]:
         "from": entry.where,
         "status": "ok",
         "what": method.summary(),
+        "departs": method.departs,
     }
 
 
@@ -64,6 +66,8 @@ def describe(arguments: argparse.Namespace) -> int:
     for key in ("needs", "runs on", "paper", "from", "file"):
         if facts[key]:
             print(f"{key + ':':9}{facts[key]}")
+    if facts["departs"]:
+        print(f"Not done of the official recipe: {facts['departs']}.")
     print("\nParameters:" if parameters else "\nNo parameters.")
     for one in parameters:
         print(f"  {one['name']} = {one['default']}: {one['meaning']} ({one['allowed']})")

@@ -13,6 +13,7 @@ class AttentionProbe(TrainedMethod):
     """
 
     name = "attention_probe"
+    departs = "of the starting study's: the best epoch on the reported split, which its numbers were taken from"
     random_per_class = True
     params = {
         "ratio": Param(0.4, "share r of the attended text in the mixture", low=0, high=1),

@@ -18,13 +18,17 @@ class CrossModal(TrainedMethod):
 
     name = "cross_modal"
     paper = "arXiv:2301.06267"
+    departs = (
+        "rate, decay and batch size (8 or 32) and the step, which it chooses on min(n, 4) images of each class of val;"
+        " flipped views of the images"
+    )
     random_per_class = True  # where there are more classes than texts in a batch: their order
     params = {
         "lr": Param(1e-3, "learning rate", above=0),
         "weight_decay": Param(0.01, "weight decay", low=0),
         "steps": Param(12800, "steps of the optimiser", low=1),
         "warmup": Param(50, "steps over which the learning rate rises", low=0),
-        "batch_size": Param(8, "images per step, and as many texts; 0 takes all", low=0),
+        "batch_size": Param(8, "samples per step, half images and half texts; 0 takes all", low=0),
     }
 
     def needs(self, params: Params) -> frozenset[str]:
@@ -39,7 +43,7 @@ class CrossModal(TrainedMethod):
             params["lr"],
             params["weight_decay"],
             epochs=0,
-            batch_size=params["batch_size"],
+            batch_size=-(-params["batch_size"] // 2),  # of each half
             schedule="cosine",
             warmup=params["warmup"],
             steps=params["steps"],

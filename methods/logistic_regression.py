@@ -14,6 +14,7 @@ class LogisticRegression(Method):
     """`LogisticRegression` on `f`, on `f T^T` or on `[f, f T^T]`, with or without a `StandardScaler` before it."""
 
     name = "logistic_regression"
+    departs = "nothing"
     imports = ("sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing")
     params = {
         "inputs": Param("image", "what the classifier sees", choices=("image", "logits", "image+logits")),

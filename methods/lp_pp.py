@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from methods.contract.base import Floats
 MOMENTUM = 0.9
 ALPHA_EVERY = 10  # iterations between steps of α, and between candidates
 ALPHA_START = 250.0
+MOST = 8  # times s: of 1 to 100 the one with no harm to a good text nor to a poor one
 LOWEST = -60.0  # of a logit below the highest: e^−60 counts for nothing, but numbers like e^−90 slow a processor down
 
 
@@ -20,11 +22,19 @@ class LPPlusPlus(Method):
     w_k begins at the sum of its class's images, every α at 250 times the mean over classes of the mean cosine of an
     image and its own text. The step of w and b, with momentum, is `4 N / λ_max(F^T F)`; every ten iterations α takes
     one of `N / (4 max_k Σ_i (f_i t_k^T)²)`. No rate is to be chosen.
+
+    `recipe: paper` is that. Ours, the default, begins with α no larger than 8 s, so that no text is over eight times as
+    sure as the model is; with s = 100 the two are the same. Where s is 11 the paper's α is 200, and hardly moves: w
+    overshoots to outvote the text, and one image of each class makes it worse than zero-shot.
     """
 
     name = "lp_pp"
     paper = "arXiv:2404.02285"
-    params = {"iterations": Param(300, "passes over the support, each of them one step", low=1)}
+    departs = "nothing that the paper names, with `recipe: paper`"
+    params = {
+        "recipe": Param("ours", "a start that fits any s, or the paper's", choices=("ours", "paper")),
+        "iterations": Param(300, "passes over the support, each of them one step", low=1),
+    }
 
     def needs(self, params: Params) -> frozenset[str]:
         return frozenset({"image", "text"})
@@ -34,7 +44,8 @@ class LPPlusPlus(Method):
 
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         for replica in replicas:
-            descent = Descent(task.supports[replica.seed], task.class_text())
+            most = MOST * task.logit_scale if replica.params["recipe"] == "ours" else inf
+            descent = Descent(task.supports[replica.seed], task.class_text(), most)
             last = replica.params["iterations"]
             for iteration in range(1, last + 1):
                 probe = descent.step(iteration % ALPHA_EVERY == 0)
@@ -56,15 +67,15 @@ class Probe:
 
 
 class Descent:
-    """Block-wise gradient descent from the start that the class names."""
+    """Block-wise gradient descent from the start that the class names, with α at `most` at the most."""
 
-    def __init__(self, support: Support, text: Floats) -> None:
+    def __init__(self, support: Support, text: Floats, most: float = inf) -> None:
         self._x, self._labels = support.x, support.one_hot(len(text))
         self._cosines = support.x @ text.T
         self._steps = step_sizes(support.x, self._cosines)
         images = self._labels.sum(0).clip(1)
         own = float(((self._labels * self._cosines).sum(0) / images).mean())
-        alpha = np.full(len(text), ALPHA_START * own, np.float32)
+        alpha = np.full(len(text), min(ALPHA_START * own, most), np.float32)
         self.probe = Probe(self._labels.T @ support.x, np.zeros(len(text), np.float32), alpha, text)
         self._momentum = (np.zeros_like(self.probe.weight), np.zeros_like(self.probe.bias))
 

@@ -29,9 +29,11 @@ class ProximalKernel(GridMethod):
 
     name = "proker"
     paper = "arXiv:2501.11175"
+    departs = "augmented views as samples, which the published β and λ belong to, unless `views: true`"
     params = {
         "beta": Param(0.0, "sharpness β of the kernel; 0 takes the published one for the number of shots", low=0),
         "lambda": Param(0.0, "how far λ it may move from zero-shot; 0 takes the published one for the shots", low=0),
+        "views": Param(False, "take every augmented view of an image as a sample of its own, in place of the image"),
     }
     grid = {"beta": np.linspace(0.5, 3, 6).tolist(), "lambda": np.geomspace(1e-3, 1, 13).tolist()}
 
@@ -42,6 +44,7 @@ class ProximalKernel(GridMethod):
 
     def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
         support, text = task.supports[replica.seed], task.class_text()
+        support = support.every_view() if replica.params["views"] else support
         left = support.one_hot(task.classes) - support.x @ text.T
         solver = lru_cache(1)(partial(eigensolver if task.choosing else cholesky, support.x, left))
         cache, cosines = CacheModel(support.x), PerQueries(lambda queries: queries @ text.T)

@@ -18,6 +18,7 @@ class TipAdapter(GridMethod):
 
     name = "tip_adapter"
     paper = "arXiv:2207.09519"
+    departs = "α and β of each dataset, chosen on the reported split; ten views of each image, unless `views: true`"
     params = {
         "beta": Param(5.5, "sharpness β: how fast a vote falls off with the distance of the image", low=0),
         "alpha": Param(1.0, "weight α of the votes beside the zero-shot logits", low=0),

@@ -14,6 +14,10 @@ class TipAdapterF(TrainedMethod):
 
     name = "tip_adapter_f"
     paper = "arXiv:2207.09519"
+    departs = (
+        "a fresh crop of each image in every epoch; α, β and the epoch of each dataset, chosen on the reported split;"
+        " ten views of each image to start from, unless `views: true`"
+    )
     params = {
         "beta": Param(5.5, "sharpness β: how fast a vote falls off with the distance of the key", low=0),
         "alpha": Param(1.0, "weight α of the votes beside the zero-shot logits", low=0),

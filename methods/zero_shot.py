@@ -8,6 +8,7 @@ class ZeroShot(Method):
 
     name = "zero_shot"
     paper = "arXiv:2103.00020"
+    departs = "nothing"
     learns = False
 
     def needs(self, params: Params) -> frozenset[str]:

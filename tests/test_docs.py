@@ -57,9 +57,9 @@ def test_the_plugins_of_both_pages_keep_the_contract(written: Path) -> None:
     assert registry.broken == []
     mine = {name: entry for name, entry in registry.methods.items() if entry.where in files}
     assert sorted(mine) == [
+        "class_means",
         "focal_probe",
         "moved_text",
-        "nearest_mean",
         "nearest_neighbours",
         "residual_probe",
         "tuned_text",
@@ -115,10 +115,10 @@ def test_the_studies_of_the_readme_and_of_the_page_on_study_files_are_accepted(w
 def test_the_lines_of_the_readme_add_its_plugin_to_its_study(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(written)
     text = README.read_text(encoding="utf-8")
-    (plugins,), (method,) = (re.findall(f"`({key}: .*?)`", text) for key in ("plugins", "nearest_mean"))
+    (plugins,), (method,) = (re.findall(f"`({key}: .*?)`", text) for key in ("plugins", "class_means"))
     study = yaml.safe_load((written / "photos.yaml").read_text(encoding="utf-8")) | yaml.safe_load(plugins)
     study["methods"] |= yaml.safe_load(method)
-    variants = load_study(study, ["photos.yaml"]).methods["nearest_mean"].variants
+    variants = load_study(study, ["photos.yaml"]).methods["class_means"].variants
     assert [name for name, _ in variants] == ["alpha=0.5", "alpha=1", "alpha=2"]
 
 

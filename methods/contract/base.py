@@ -20,6 +20,9 @@ Array = Any  # a NumPy array or a torch tensor: a method uses the one it likes
 Classifier = Callable[[Array], Array]
 Params = Mapping[str, Any]  # the values of a variant, already checked against the declarations
 
+TEXT_LENGTH = 10.0  # of a class text as OpenAI's ViT-B/32 gives it, about: what the published rates belong to
+UNIT = 1.001  # no class text is longer: they were made unit
+
 
 def unit(x: Array) -> Array:
     """Rows of `x (..., D)` divided by their l2 norm; NumPy and torch alike. A zero row stays zero."""
@@ -32,19 +35,24 @@ class Support:
     """The labelled images that one seed draws: `x (N, D)` float32 and labels `y (N,)` in 0 … K − 1.
 
     `views (N, V, D)` are V augmented views of each image, for a method that has `views` in its needs; None otherwise.
+    They are of unit length where x is, and `view_lengths (N, V)` is then what length the backbone gave them: the mean
+    of views is not that of unit vectors.
     """
 
     x: Floats
     y: Labels
     views: Floats | None = None
+    view_lengths: Floats | None = None
 
     def one_hot(self, classes: int) -> Floats:
         """`(N, classes)` float32, a 1 in the column of each label."""
         return np.eye(classes, dtype=np.float32)[self.y]
 
     def mean_of_views(self) -> "Support":
-        """Each image replaced by the mean of its views, made unit."""
-        return Support(unit(self._views().mean(1)), self.y)
+        """Each image replaced by the mean of its views at their own length, which is then made unit."""
+        views = self._views()
+        lengths = 1.0 if self.view_lengths is None else self.view_lengths[..., None]
+        return Support(unit((views * lengths).mean(1)), self.y)
 
     def every_view(self) -> "Support":
         """Every view as a sample of its own, `(N · V, D)`; those of an image lie together."""
@@ -81,7 +89,8 @@ class Task:
     `logit_scale` the backbone's exp(logit_scale); `choosing` whether the protocol will choose between candidates, so
     that a grid is worth its time; `device` "cpu" or "cuda"; `threads` for whoever starts a thread pool; `log` for
     progress; `engine` what trains the replicas of a method that names one; `curve` how many points of a training are
-    scored, 0 for every epoch.
+    scored, 0 for every epoch; `text_raw (K, D)` the mean of each class's text embeddings at the length that the
+    backbone gave them, or None.
     """
 
     supports: Mapping[int, Support]
@@ -95,6 +104,7 @@ class Task:
     log: Callable[[str], None] = field(default=lambda line: None)
     engine: "Engine | None" = None
     curve: int = 0
+    text_raw: Floats | None = None
 
     @property
     def classes(self) -> int:
@@ -120,6 +130,17 @@ class Task:
             return frozenset(range(1, total + 1))
         spaced = np.geomspace(1, total, self.curve) if self.curve > 1 else [total]
         return frozenset(round(float(point)) for point in spaced)
+
+    def own_text(self, length: float = 0.0) -> Floats:
+        """The class texts `(K, D)` at their own length, or all at `length` where that is given.
+
+        Rates and penalties of heads that start at the texts and are normalised hang on this length. Texts that were
+        made unit before they were stored have lost theirs: they get TEXT_LENGTH.
+        """
+        kept = self.text_raw is not None and np.linalg.norm(self.text_raw, axis=1).max() > UNIT
+        if self.text_raw is not None and kept and not length:
+            return self.text_raw
+        return self.class_text() * np.float32(length or TEXT_LENGTH)
 
     def trainer(self) -> "Engine":
         """`engine`, for a method that trains. Raises ValueError where whoever made the task gave none."""
@@ -169,6 +190,7 @@ class Method:
     params: ClassVar[Mapping[str, Param]] = {}
     paper: ClassVar[str] = ""
     gpu: ClassVar[bool] = False  # whether its cells ask for a GPU
+    departs: ClassVar[str] = ""  # what of the official recipe it does not do, in one line
     learns: ClassVar[bool] = True  # False: uses no labelled image, so one cell serves all shots and seeds
     engine: ClassVar[str] = ""  # what trains its replicas, as `task.engine`: "heads", or nothing
     imports: ClassVar[Sequence[str]] = ()  # slow modules, imported before the clock of the fit starts

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from methods.contract.params import Param, brief, nearest
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "lbfgs")
-SCHEDULES = ("constant", "cosine", "linear", "step")
+SCHEDULES = ("constant", "cosine", "epoch cosine", "linear", "step")
 VIEWS = ("", "random", "in_turn")
 
 
@@ -17,8 +17,9 @@ class Recipe:
     `batch_size` 0 means the whole support at each step. `every` is the number of steps between candidates, 0 one
     per epoch. The rate rises linearly over the first `warmup` steps and `warmup_epochs` epochs, or stays at
     `warmup_lr` during them. From there to the last step it is constant, half a wave of a cosine or linear, both down
-    to 0; or `step`: times `gamma` from each epoch in `milestones` on. `rates` gives parts of the head a rate of their
-    own, as a factor on `lr`: `{"alpha": 10.0}`.
+    to 0; or `step`: times `gamma` from each epoch in `milestones` on. `epoch cosine` is half a wave over as many epochs
+    as there are, the same within an epoch. `rates` gives parts of the head a rate of their own, as a factor on `lr`:
+    `{"alpha": 10.0}`.
 
     `label_smoothing` gives each label so much less than 1, and all classes an equal share of it. `mixup` mixes each
     batch with itself in another order, λ to 1 − λ, images and losses alike, λ from Beta(mixup, mixup) anew for each
@@ -35,7 +36,7 @@ class Recipe:
     weight_decay: float  # of AdamW apart from the gradient; of the others with it, as w²/2 in the loss would be
     epochs: int
     batch_size: int
-    schedule: str = "constant"  # or cosine, linear or step
+    schedule: str = "constant"  # or cosine, epoch cosine, linear or step
     warmup: int = 0
     momentum: float = 0.9  # of SGD
     eps: float = 1e-8  # of Adam and AdamW
@@ -94,3 +95,7 @@ def training(lr: float, epochs: int, weight_decay: float = 0.01, batch_size: int
         "epochs": Param(epochs, "passes over the support", low=1),
         "batch_size": Param(batch_size, "images per step; 0 takes the whole support", low=0),
     }
+
+
+OWN_LENGTH = Param(0.0, "length that the class texts are brought to; 0 leaves them at their own", low=0)
+WARMUP_RATE = Param(1e-5, "learning rate of the first epoch", above=0)

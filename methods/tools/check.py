@@ -68,6 +68,7 @@ def problem(classes: int, counts: Sequence[int], noise: float = 0.6, names: Sequ
         text,
         logit_scale=20.0,
         engine=engines.engine(TrainedMethod),
+        text_raw=(text * rng.uniform(8, 12, size=(classes, 1))).astype(np.float32),
     )
     return Problem(task, queries, answers)
 
@@ -139,7 +140,8 @@ def inputs_untouched(method: type[Method]) -> None:
 
 def _inputs(at: Problem) -> dict[str, NDArray[Any]]:
     """Every array that a method could write into, by name."""
-    arrays: dict[str, NDArray[Any]] = {"queries": at.queries, "text": at.task.class_text()}
+    texts = {"text": at.task.class_text(), "text at its own length": at.task.own_text()}
+    arrays: dict[str, NDArray[Any]] = {"queries": at.queries, **texts}
     for seed, support in at.task.supports.items():
         arrays |= {f"support of seed {seed}": support.x, f"labels of seed {seed}": support.y}
         arrays |= {} if support.views is None else {f"views of seed {seed}": support.views}
@@ -196,8 +198,9 @@ def classes_permuted(method: type[Method]) -> None:
     order = np.array([3, 0, 5, 1, 4, 2])  # new class j is old class order[j]
     rank = np.argsort(order)
     supports = {seed: replace(one, y=rank[one.y]) for seed, one in at.task.supports.items()}
-    text = None if at.task.text is None else at.task.text[order]
-    task = replace(at.task, supports=supports, text=text, classnames=[at.task.classnames[k] for k in order])
+    text, raw = at.task.class_text()[order], at.task.own_text()[order]
+    names = [at.task.classnames[k] for k in order]
+    task = replace(at.task, supports=supports, text=text, text_raw=raw, classnames=names)
     before, after = scores(method, at, who), scores(method, Problem(task, at.queries, at.labels), who)
     if not method.random_per_class:
         _same([one[:, order] for one in before], after, "permuted classes to permute the logits")

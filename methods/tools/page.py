@@ -27,6 +27,8 @@ def _section(name: str, entry: Entry) -> str:
     if method.paper:
         facts.append(f"Paper: [{method.paper}](https://arxiv.org/abs/{method.paper.removeprefix('arXiv:')}).")
     lines = [f"\n## {name}\n", inspect.getdoc(entry.method) or "", "", " ".join(facts)]
+    if method.departs:
+        lines += ["", f"Not done of the official recipe: {method.departs}."]
     if method.params:
         lines += ["", "| parameter | default | allowed | meaning |", "|---|---|---|---|"]
     for key, param in method.params.items():

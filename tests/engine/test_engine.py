@@ -399,6 +399,11 @@ RECIPES = {
         lambda m: torch.optim.AdamW(m, 0.01),
         lambda step: (step + 1) / 5 if step < 5 else cosine(step, 5, 12),
     ),
+    "cosine by epochs": (
+        Recipe("adamw", 0.01, 0.01, 3, 12, schedule="epoch cosine", warmup_epochs=1, warmup_lr=1e-5),
+        lambda m: torch.optim.AdamW(m, 0.01),
+        lambda step: 1e-3 if step < 4 else cosine(step // 4 - 1, 0, 3),
+    ),
     "an epoch at a rate of its own": (
         Recipe("adamw", 0.01, 0.01, 3, 12, warmup_epochs=1, warmup_lr=1e-5),
         lambda m: torch.optim.AdamW(m, 0.01),

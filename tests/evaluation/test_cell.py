@@ -105,6 +105,19 @@ def test_text_and_images_are_of_unit_length_unless_the_method_asks_for_raw_ones(
     np.testing.assert_array_equal(unit(support), seen["raw=False"][0])
 
 
+def test_a_task_has_the_text_at_the_length_that_the_file_gives_it(features: Features) -> None:
+    """The mean over the templates as they are, not made unit before or after."""
+    templates = features.text
+    assert templates is not None
+    expected = [sum(each) / len(each) for each in templates]
+    np.testing.assert_allclose(bench(features).task(raw=False).own_text(), expected, rtol=1e-6)
+    assert not np.allclose(np.linalg.norm(expected, axis=1), 1)
+
+
+def test_without_text_a_task_has_none_at_its_own_length_either(features_of: Callable[..., Features]) -> None:
+    assert bench(features_of(text=False)).task(raw=False).text_raw is None
+
+
 @pytest.mark.parametrize(
     ("report", "select", "splits"),
     [

@@ -92,7 +92,11 @@ def test_the_support_has_the_views_of_its_images(viewed: Features, raw: bool) ->
     assert result.reason == ""
     for seed, rows in bench.rows.items():
         expected = viewed.train_views[rows] if raw else unit(viewed.train_views[rows])
-        assert np.array_equal(tasks[0].supports[seed].views, expected)
+        support = tasks[0].supports[seed]
+        assert np.array_equal(support.views, expected)
+        assert (support.view_lengths is None) is raw
+        mean = unit(np.asarray(viewed.train_views[rows]).mean(1))  # of views at their own length, whatever x has
+        assert support.mean_of_views().x == pytest.approx(mean, abs=1e-5)
         assert np.array_equal(tasks[0].supports[seed].x, bench.task(raw).supports[seed].x)
 
 

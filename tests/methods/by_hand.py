@@ -13,6 +13,11 @@ def cosine(lr: float, steps: int) -> list[float]:
     return [lr * (1 + cos(pi * step / steps)) / 2 for step in range(steps)]
 
 
+def by_epoch(lr: float, epochs: int, first: float) -> list[float]:
+    """The rates of so many epochs: the first's own, then half a cosine that would end one epoch after the last."""
+    return [first, *cosine(lr, epochs)[: epochs - 1]]
+
+
 def descend(
     optimizer: torch.optim.Optimizer,
     rates: Sequence[float],

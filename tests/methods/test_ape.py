@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import combinations
-from math import exp, log
+from math import exp, log, log2
 
 import numpy as np
 import pytest
@@ -18,10 +18,14 @@ from tests.methods.conftest import Easy
 def test_similarity_between_classes_is_the_mean_over_pairs(
     counts: tuple[int, ...], easy_of: Callable[..., Easy]
 ) -> None:
-    support = easy_of(counts=counts).support
-    pairs = [(i, j) for i, j in combinations(range(len(support.y)), 2) if support.y[i] != support.y[j]]
-    expected = np.mean([support.x[i] * support.x[j] for i, j in pairs], axis=0)
-    assert between_classes(support, len(counts)) == pytest.approx(expected, abs=1e-6)
+    """The text of a class is one more sample of it."""
+    easy = easy_of(counts=counts)
+    text = easy.task.class_text()
+    samples = np.concatenate([easy.support.x, text])
+    labels = [*easy.support.y, *range(len(counts))]
+    pairs = [(i, j) for i, j in combinations(range(len(labels)), 2) if labels[i] != labels[j]]
+    expected = np.mean([samples[i] * samples[j] for i, j in pairs], axis=0)
+    assert between_classes(easy.support, text) == pytest.approx(expected, abs=1e-6)
 
 
 def test_channels_that_tell_classes_apart_are_kept() -> None:
@@ -38,18 +42,33 @@ def test_divergence_from_zero_shot_is_the_negative_log_probability_of_the_own_la
     assert found == pytest.approx([-log(exp(2) / (exp(2) + 1)), log(2), 300.0])
 
 
-def test_it_is_the_published_formula_image_by_image(easy: Easy) -> None:
+def published(support: Support, text: np.ndarray, channels: np.ndarray, i: int) -> float:
+    """KL of image i's one-hot label from the softmax of cosines on the kept channels, in bits, class by class."""
+    cosines = np.array([float(unit(support.x[i, channels]) @ unit(one[channels])) for one in text])
+    share = np.exp(cosines) / np.exp(cosines).sum()
+    label = np.eye(len(text))[support.y[i]]
+    return float(sum(p * log2((p + 1e-6) / (q + 1e-6)) for p, q in zip(label, share, strict=True)))
+
+
+def ours(support: Support, text: np.ndarray, scale: float, i: int) -> float:
+    """The same of scaled cosines on all channels, in nats."""
+    own = np.exp(scale * support.x[i] @ text.T)
+    return -log(own[support.y[i]] / own.sum())
+
+
+@pytest.mark.parametrize("divergence", ["paper", "scaled"])
+def test_it_is_the_published_formula_image_by_image(easy: Easy, divergence: str) -> None:
     support, text = easy.support, easy.task.class_text()
-    logits = easy.logits(Ape, alpha=1.5, beta=3.0, gamma=0.2, channels=0.5)
+    logits = easy.logits(Ape, alpha=1.5, beta=3.0, gamma=0.7, channels=0.5, divergence=divergence)
     channels = kept(support, text, {"w0": 0.5, "w1": 0.5, "channels": 0.5})
     assert len(channels) == 4
     for query, row in zip(easy.queries, logits, strict=True):
         expected = [easy.task.logit_scale * float(query @ one) for one in text]
-        for image, label in zip(support.x, support.y, strict=True):
-            own = np.exp(easy.task.logit_scale * image @ text.T)
-            surprise = -log(own[label] / own.sum())
+        for i, (image, label) in enumerate(zip(support.x, support.y, strict=True)):
+            far = published(support, text, channels, i)
+            surprise = far if divergence == "paper" else ours(support, text, easy.task.logit_scale, i)
             cosine = float(unit(query[channels]) @ unit(image[channels]))
-            expected[label] += 1.5 * exp(-3.0 * (1 - cosine)) * exp(0.2 * surprise)
+            expected[label] += 1.5 * exp(-3.0 * (1 - cosine)) * exp(0.7 * surprise)
         assert row == pytest.approx(expected, rel=1e-4)
 
 
@@ -66,4 +85,9 @@ def test_it_stays_finite_where_zero_shot_is_sure_and_wrong(easy_of: Callable[...
     easy = easy_of(scale=100.0)
     wrong = easy.permuted([1, 2, 0])
     task = Easy(wrong.task, easy.queries, easy.labels)
-    assert np.isfinite(task.logits(Ape, gamma=0.4)).all()
+    assert np.isfinite(task.logits(Ape, gamma=1.0)).all()
+    assert np.isfinite(task.logits(Ape, gamma=1.0, divergence="scaled")).all()
+
+
+def test_gamma_goes_to_one() -> None:
+    assert Ape.params["gamma"].high == max(Ape.grid["gamma"]) == 1

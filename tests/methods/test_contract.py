@@ -9,9 +9,45 @@ import pytest
 from methods import Array, Candidate, Classifier, Method, Param, Params, Pullback, Replica, Task
 from methods.linear_probe import LinearProbe
 from methods.tools.check import PROPERTIES, ContractError, check, verdicts
+from methods.tools.page import markdown
 from methods.tools.registry import load
 
 BUILT_IN = load().methods
+
+
+def test_every_built_in_method_says_what_it_leaves_out_of_its_official_recipe() -> None:
+    page = markdown(load())
+    for name, entry in BUILT_IN.items():
+        line = entry.method.departs
+        assert line, name
+        assert "\n" not in line
+        assert f"Not done of the official recipe: {line}." in page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+
+
+# --- class texts at their own length ---------------------------------------------------------------------------------
+
+
+def texts(raw: Any) -> Task:
+    """Two classes whose unit texts are the axes."""
+    return Task({}, ["a", "b"], "1", text=np.eye(2, dtype=np.float32), text_raw=raw)
+
+
+def test_texts_have_their_own_length_or_the_one_asked_for() -> None:
+    raw = np.diag([12.0, 9.0]).astype(np.float32)
+    assert np.array_equal(texts(raw).own_text(), raw)
+    assert np.array_equal(texts(raw).own_text(4.0), 4 * np.eye(2))
+
+
+@pytest.mark.parametrize("raw", [None, np.eye(2, dtype=np.float32), 0.97 * np.eye(2, dtype=np.float32)])
+def test_texts_that_lost_their_length_get_that_of_the_published_recipes(raw: Any) -> None:
+    """A mean of unit embeddings is a little shorter than 1."""
+    assert np.array_equal(texts(raw).own_text(), 10 * np.eye(2))
+    assert texts(raw).own_text().dtype == np.float32
+
+
+def test_without_text_its_own_length_is_refused_as_the_text_is() -> None:
+    with pytest.raises(ValueError, match="these features have no text"):
+        Task({}, ["a", "b"], "1").own_text()
 
 
 class Sound(Method):

@@ -38,7 +38,7 @@ def test_it_learns_as_a_plain_loop_does(counts: tuple[int, ...], easy_of: Callab
 
 def test_half_of_every_step_is_text(easy_of: Callable[..., Easy]) -> None:
     easy = easy_of(counts=[2] * 10)
-    method, replica = CrossModal(), Replica("-", CrossModal.defaults({}) | {"batch_size": 5}, 0)
+    method, replica = CrossModal(), Replica("-", CrossModal.defaults({}) | {"batch_size": 10}, 0)
     batches = Batches(method, easy.task, [replica], method.recipe(easy.task, replica.params))
     seen = []
     for _ in range(4):
@@ -53,7 +53,13 @@ def test_half_of_every_step_is_text(easy_of: Callable[..., Easy]) -> None:
 def test_its_defaults_are_the_published_ones(easy: Easy) -> None:
     recipe = CrossModal().recipe(easy.task, CrossModal.defaults({}))
     assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule) == ("adamw", 1e-3, 0.01, "cosine")
-    assert (recipe.steps, recipe.warmup, recipe.batch_size) == (12800, 50, 8)
+    assert (recipe.steps, recipe.warmup, recipe.batch_size) == (12800, 50, 4)
+
+
+@pytest.mark.parametrize(("samples", "half"), [(8, 4), (32, 16), (1, 1), (3, 2), (0, 0)])
+def test_the_batch_size_is_the_sum_of_both_halves(easy: Easy, samples: int, half: int) -> None:
+    """0 stays all."""
+    assert CrossModal().recipe(easy.task, CrossModal.defaults({}) | {"batch_size": samples}).batch_size == half
 
 
 def test_there_is_a_candidate_every_hundred_steps(easy: Easy) -> None:

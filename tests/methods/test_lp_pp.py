@@ -1,6 +1,7 @@
 """LP++: a linear probe with a learned share of the class texts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,24 +10,26 @@ from torch.nn import functional
 
 from methods import Support
 from methods.lp_pp import Descent, LPPlusPlus, Probe, step_sizes
-from tests.methods.conftest import Easy
+from tests.methods.conftest import Easy, cone
 
 
-def start(easy: Easy) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def start(easy: Easy, most: float = float("inf")) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """w, b and α before the first step, class by class, in float64."""
     x, y, text = easy.support.x.astype(float), easy.support.y, easy.task.class_text().astype(float)
     classes = range(len(text))
     sums = np.stack([sum(image for image, label in zip(x, y, strict=True) if label == k) for k in classes])
     own = np.mean([np.mean([image @ text[k] for image in x[y == k]]) for k in classes])
-    return torch.tensor(sums), torch.zeros(len(text)).double(), torch.full((len(text),), 250 * own).double()
+    return torch.tensor(sums), torch.zeros(len(text)).double(), torch.full((len(text),), min(250 * own, most)).double()
 
 
+@pytest.mark.parametrize("recipe", ["ours", "paper"])
 @pytest.mark.parametrize("counts", [(4, 4, 4), (1, 1), (5, 1, 2)])
-def test_it_learns_as_autograd_does(counts: tuple[int, ...], easy_of: Callable[..., Easy]) -> None:
-    easy = easy_of(counts=counts, noise=1.5, text_noise=3.0)
+def test_it_learns_as_autograd_does(counts: tuple[int, ...], recipe: str, easy_of: Callable[..., Easy]) -> None:
+    """With s = 5 ours begins with α at 40 where the paper's is above it."""
+    easy = easy_of(counts=counts, noise=1.5, text_noise=2.0, scale=5.0)
     x, text = torch.tensor(easy.support.x).double(), torch.tensor(easy.task.class_text()).double()
     y = torch.tensor(easy.support.y)
-    leaves = [leaf.requires_grad_() for leaf in start(easy)]
+    leaves = [leaf.requires_grad_() for leaf in start(easy, 40.0 if recipe == "ours" else np.inf)]
     weight, bias, alpha = leaves
     rate = 4 * len(x) / np.linalg.eigvalsh((x.T @ x).numpy()).max()
     alpha_rate = len(x) / (4 * max(float((x @ one).square().sum()) for one in text))
@@ -41,7 +44,7 @@ def test_it_learns_as_autograd_does(counts: tuple[int, ...], easy_of: Callable[.
         optimizer.step()
         if iteration % 10 == 0:
             alpha.data -= alpha_rate * gradient[2]
-    found = easy.logits(LPPlusPlus, iterations=23)
+    found = easy.logits(LPPlusPlus, iterations=23, recipe=recipe)
     expected = logits(torch.tensor(easy.queries).double()).detach().numpy()
     assert found == pytest.approx(expected, abs=1e-3 * np.abs(expected).max())
 
@@ -88,6 +91,21 @@ def test_it_stays_finite_with_large_steps_on_a_single_image_of_each_class(easy_o
 
 def test_it_counts_weight_bias_and_alpha_as_learned(easy: Easy) -> None:
     assert LPPlusPlus().trainable(easy.task, LPPlusPlus.defaults({})) == 3 * 8 + 3 + 3
+
+
+@pytest.mark.parametrize("recipe", ["ours", "paper"])
+def test_ours_begins_with_alpha_at_eight_times_the_scale_at_the_most(recipe: str) -> None:
+    easy = cone(1, classes=10)
+    small = Easy(replace(easy.task, logit_scale=2.0), easy.queries, easy.labels)
+    start_at_16 = Descent(small.support, small.task.class_text(), 16.0)
+    assert start_at_16.probe.alpha == pytest.approx(np.full(10, 16.0))
+    same = np.allclose(small.logits(LPPlusPlus, iterations=1, recipe=recipe), start_at_16.step(False)(small.queries))
+    assert same is (recipe == "ours")
+
+
+def test_where_the_scale_is_large_it_is_the_papers(easy: Easy) -> None:
+    large = Easy(replace(easy.task, logit_scale=1000.0), easy.queries, easy.labels)
+    assert np.array_equal(large.logits(LPPlusPlus), large.logits(LPPlusPlus, recipe="paper"))
 
 
 def test_it_learns_where_the_text_misleads(easy_of: Callable[..., Easy]) -> None:

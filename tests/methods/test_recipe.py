@@ -16,7 +16,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "schedule": (
         {"schedule": "steps"},
-        "a recipe's schedule: found 'steps', allowed: one of constant, cosine, linear, step; did you mean 'step'?",
+        "a recipe's schedule: found 'steps', allowed: one of constant, cosine, epoch cosine, linear, step;"
+        " did you mean 'step'?",
     ),
     "views": ({"views": "all"}, "a recipe's views: found 'all', allowed: one of '', random, in_turn"),
     "label smoothing": (

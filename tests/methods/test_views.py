@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import exp, log
+from math import exp, log2
 
 import numpy as np
 import pytest
@@ -11,22 +11,25 @@ import torch
 from methods import Method, Support, unit
 from methods.ape import AdaptivePriorRefinement as Ape
 from methods.ape import kept
+from methods.clap import Clap
 from methods.gda import ONE_IMAGE, GaussianDiscriminant
+from methods.proker import ProximalKernel
 from methods.tip_adapter import TipAdapter
 from methods.tip_adapter_f import TipAdapterF
 from tests.methods.by_hand import cosine, descend
 from tests.methods.conftest import Easy
 
-METHODS = [TipAdapter, TipAdapterF, Ape, GaussianDiscriminant]
+METHODS = [TipAdapter, TipAdapterF, Ape, GaussianDiscriminant, ProximalKernel, Clap]
 
 
 def with_views(easy: Easy, count: int = 3) -> Easy:
-    """The same problem, with unit views scattered around each image."""
+    """The same problem, with unit views scattered around each image that were of lengths from 1 to 5."""
     rng = np.random.default_rng(2)
     supports = {}
     for seed, support in easy.task.supports.items():
         scattered = support.x[:, None] + 0.2 * rng.normal(size=(len(support.y), count, support.x.shape[1]))
-        supports[seed] = replace(support, views=unit(scattered).astype(np.float32))
+        lengths = rng.uniform(1, 5, size=(len(support.y), count)).astype(np.float32)
+        supports[seed] = replace(support, views=unit(scattered).astype(np.float32), view_lengths=lengths)
     return replace(easy, task=replace(easy.task, supports=supports))
 
 
@@ -37,12 +40,12 @@ def viewed(easy: Easy) -> Easy:
 
 
 def means(support: Support) -> list[np.ndarray]:
-    """The unit mean of each image's views, view by view."""
+    """The unit mean of each image's views at their own length, view by view."""
     found = []
-    for views in support.views:
+    for views, lengths in zip(support.views, support.view_lengths, strict=True):
         total = np.zeros(len(views[0]))
-        for view in views:
-            total += view
+        for view, length in zip(views, lengths, strict=True):
+            total += length * view
         found.append(total / np.sqrt((total**2).sum()))
     return found
 
@@ -126,8 +129,9 @@ def test_ape_takes_mean_views_for_channels_cache_and_divergence(viewed: Easy) ->
     for query, row in zip(viewed.queries, logits, strict=True):
         expected = [viewed.task.logit_scale * float(query @ one) for one in text]
         for image, label in zip(images, labels, strict=True):
-            own = np.exp(viewed.task.logit_scale * image @ text.T)
-            surprise = -log(own[label] / own.sum())
+            cosines = [float(unit(image[channels]) @ unit(one[channels])) for one in text]
+            own = np.exp(cosines[label]) / np.exp(cosines).sum()
+            surprise = log2((1 + 1e-6) / (own + 1e-6))
             affinity = float(unit(query[channels]) @ unit(image[channels]))
             expected[label] += 1.5 * exp(-3.0 * (1 - affinity)) * exp(0.2 * surprise)
         assert row == pytest.approx(expected, rel=1e-4)
@@ -136,7 +140,7 @@ def test_ape_takes_mean_views_for_channels_cache_and_divergence(viewed: Easy) ->
 def test_gda_takes_every_view_as_a_sample(viewed: Easy) -> None:
     """NumPy's own covariance and pseudo-inverse, and a loop over images and their views."""
     samples = [
-        (view.astype(float), label)
+        (unit(view.astype(float)), label)
         for views, label in zip(viewed.support.views, viewed.support.y, strict=True)
         for view in views
     ]
@@ -147,7 +151,34 @@ def test_gda_takes_every_view_as_a_sample(viewed: Easy) -> None:
     for k, centre in enumerate(centres):
         bias = np.log(1 / 3) - centre @ precision @ centre / 2
         expected[:, k] += 0.7 * (viewed.queries @ precision @ centre + bias)
-    assert viewed.logits(GaussianDiscriminant, alpha=0.7, views=True) == pytest.approx(expected, rel=1e-4)
+    found = viewed.logits(GaussianDiscriminant, alpha=0.7, views=True, recipe="paper")
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_proker_takes_every_view_as_a_sample(viewed: Easy) -> None:
+    """The definition, with kernels one by one and the inverse of `k(F, F) / λ + I`."""
+    samples = [
+        (unit(view.astype(float)), label)
+        for views, label in zip(viewed.support.views, viewed.support.y, strict=True)
+        for view in views
+    ]
+    text = viewed.task.class_text().astype(float)
+    left = np.stack([np.eye(3)[label] - x @ text.T for x, label in samples])
+    gram = np.array([[exp(-2.0 * (1 - a @ b)) for b, _ in samples] for a, _ in samples])
+    coefficients = np.linalg.inv(gram / 0.1 + np.eye(len(samples))) @ left
+    reads = np.array([[exp(-2.0 * (1 - float(query @ x))) for x, _ in samples] for query in viewed.queries])
+    found = viewed.logits(ProximalKernel, views=True, **{"beta": 2.0, "lambda": 0.1})
+    assert found == pytest.approx(viewed.queries @ text.T + reads @ coefficients, abs=1e-4)
+
+
+def test_clap_trains_on_every_view_and_is_held_by_all_of_them(viewed: Easy) -> None:
+    """As with each view as an image of its own."""
+    views = viewed.support.views
+    flat = Support(unit(views.reshape(-1, 8)), np.repeat(viewed.support.y, views.shape[1]))
+    apart = replace(viewed, task=replace(viewed.task, supports={0: flat}))
+    expected = apart.logits(Clap, epochs=5)
+    assert viewed.logits(Clap, epochs=5, views=True) == pytest.approx(expected, abs=1e-4)
+    assert viewed.logits(Clap, epochs=5) != pytest.approx(expected, abs=1e-2)
 
 
 def test_with_views_gda_has_a_covariance_from_one_image_of_each_class(easy_of: Callable[..., Easy]) -> None:

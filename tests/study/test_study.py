@@ -673,13 +673,13 @@ WRONG = [
         "true for a whole number",
         "lr: 1e-4",
         "epochs: true",
-        "21: methods.clip_adapter.epochs: found true, allowed: a whole number ≥ 1",
+        "21: methods.clip_adapter.epochs: found true, allowed: a whole number ≥ 0",
     ),
     (
         "3.0 for a whole number",
         "lr: 1e-4",
         "epochs: 3.0",
-        "21: methods.clip_adapter.epochs: found 3.0, allowed: a whole number ≥ 1",
+        "21: methods.clip_adapter.epochs: found 3.0, allowed: a whole number ≥ 0",
     ),
     ("1 for true", "batch_norm: true", "batch_norm: 1", "22: methods.bn.batch_norm: found 1, allowed: true or false"),
     (
@@ -692,7 +692,8 @@ WRONG = [
         "none of the choices",
         "lr: 1e-4",
         "recipe: papr",
-        "21: methods.clip_adapter.recipe: found 'papr', allowed: one of 'study', 'paper'; did you mean 'paper'?",
+        "21: methods.clip_adapter.recipe: found 'papr', allowed: one of 'study', 'paper', 'coop'; "
+        "did you mean 'paper'?",
     ),
     (
         "an empty sweep",

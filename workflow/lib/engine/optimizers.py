@@ -33,6 +33,8 @@ def rate(recipe: Recipe, per_epoch: int, step: int) -> float:
         return recipe.lr
     if recipe.schedule == "step":
         return recipe.lr * recipe.gamma ** sum(step >= epoch * per_epoch for epoch in recipe.milestones)
+    if recipe.schedule == "epoch cosine":  # its end lies behind the last epoch, by as many as the warm-up took
+        return recipe.lr * (1 + cos(pi * (step // per_epoch - recipe.warmup_epochs) / recipe.epochs)) / 2
     done = (step - warmup) / max(1, steps(recipe, per_epoch) - warmup)
     return recipe.lr * (1 - done) if recipe.schedule == "linear" else recipe.lr * (1 + cos(pi * done)) / 2
 

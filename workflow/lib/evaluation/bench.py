@@ -134,12 +134,19 @@ class Bench:
             log=self.log,
             engine=engine,
             curve=self.cell.curve,
+            text_raw=self.features.raw_text(),
         )
 
     def _support(self, rows: Labels, raw: bool, views: bool) -> Support:
         train, augmented = self.features.splits["train"], self.features.train_views
-        wanted = _taken(augmented, rows, raw) if views and augmented is not None else None
-        return Support(_taken(train.x, rows, raw), train.y[rows], wanted)
+        x, y = _taken(train.x, rows, raw), train.y[rows]
+        if augmented is None or not views:
+            return Support(x, y)
+        wanted: Floats = augmented[rows]
+        if raw:
+            return Support(x, y, wanted)
+        lengths = np.sqrt(np.einsum("nvd,nvd->nv", wanted, wanted))  # without a copy, which a norm would make
+        return Support(x, y, _made_unit(wanted), lengths)
 
     def judge(self, raw: bool, held_out: Mapping[Replica, Table]) -> Judge:
         """The evaluator's side: the reported split, `val` where a regime looks at it, and the scores out of folds."""
@@ -172,7 +179,11 @@ def _two_classes(cell: Cell, split: str, labels: Labels) -> None:
 def _taken(x: Rows, rows: Labels, raw: bool) -> Floats:
     """Rows of `x`, scaled to unit length unless `raw`, a slice at a time: there is never a second copy of them."""
     taken: Floats = x[rows]
-    if not raw:
-        for start in range(0, len(taken), _SLICE):
-            taken[start : start + _SLICE] = unit(taken[start : start + _SLICE])
-    return taken
+    return taken if raw else _made_unit(taken)
+
+
+def _made_unit(x: Floats) -> Floats:
+    """`x` itself, its rows scaled to unit length."""
+    for start in range(0, len(x), _SLICE):
+        x[start : start + _SLICE] = unit(x[start : start + _SLICE])
+    return x

@@ -57,4 +57,5 @@ class Supports(Mapping[int, Support]):
 
 def part(support: Support, rows: Labels) -> Support:
     """Some images of a support."""
-    return Support(support.x[rows], support.y[rows], None if support.views is None else support.views[rows])
+    views, lengths = (None if one is None else one[rows] for one in (support.views, support.view_lengths))
+    return Support(support.x[rows], support.y[rows], views, lengths)

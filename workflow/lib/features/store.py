@@ -59,6 +59,10 @@ class Features:
         """The unit text embedding of each class `(K, D)`: templates normalised, averaged, normalised again."""
         return None if self.text is None else unit(unit(self.text).mean(axis=1))
 
+    def raw_text(self) -> NDArray[np.float32] | None:
+        """The mean of each class's text embeddings `(K, D)` at the length that they have in the file."""
+        return None if self.text is None else self.text.mean(axis=1)
+
 
 def write(path: str | os.PathLike[str], features: Features) -> None:
     """Write `features` atomically. Raises `UserError` where `check` does: what can't be read is not written."""
