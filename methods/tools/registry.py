@@ -4,9 +4,7 @@ A plugin that can't be loaded is recorded with its reason and harms nobody else:
 """
 
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -19,6 +17,7 @@ import pluggy
 from methods.contract import hookspecs
 from methods.contract.base import Method
 from methods.contract.params import Param
+from workflow.lib.jobs.plugin_files import import_file
 
 GROUP = f"{hookspecs.PROJECT}.methods"
 NAME = "[a-z0-9_]+"
@@ -73,7 +72,7 @@ def load(paths: Sequence[str] = ()) -> Registry:
 def _add(registry: Registry, manager: pluggy.PluginManager, name: str, where: str, source: str | Path) -> None:
     """Import one plugin and take its methods; whatever goes wrong is recorded."""
     try:
-        module = importlib.import_module(source) if isinstance(source, str) else _import_file(source)
+        module = importlib.import_module(source) if isinstance(source, str) else import_file(source)
         manager.register(module, f"{where}:{name}")
         manager.check_pending()
         found = _declared(manager, module)
@@ -84,19 +83,6 @@ def _add(registry: Registry, manager: pluggy.PluginManager, name: str, where: st
         if manager.has_plugin(f"{where}:{name}"):
             manager.unregister(name=f"{where}:{name}")
         registry.broken.append(Broken(name, where, _reason(error)))
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    name = f"_plugin_{path.stem}_{abs(hash(path.resolve()))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"not a Python file: {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _declared(manager: pluggy.PluginManager, module: ModuleType) -> list[type[Method]]:

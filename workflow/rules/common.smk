@@ -26,10 +26,12 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH, and end
-# when this process has gone. Strictness has to be asked for: a prefix replaces Snakemake's own.
+# when this process has gone. The caller's PYTHONPATH comes after, for modules that plugins import. Strictness has to be
+# asked for: a prefix replaces Snakemake's own.
 shell.prefix(
     "set -euo pipefail;"
-    f" export PYTHONPATH={shlex.quote(str(workflow.basedir))} {orphans.VARIABLE}={os.getpid()};"
+    f" export PYTHONPATH={shlex.quote(str(workflow.basedir))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    f" {orphans.VARIABLE}={os.getpid()};"
     f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
 )
 

@@ -13,7 +13,7 @@ rule dataset:
     params:
         spec=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         root=lambda wildcards, output: os.path.dirname(output[0]),
-        code=lambda wildcards: code_hash(SCRIPTS / "dataset.py"),
+        code=lambda wildcards: extraction_hash("dataset.py"),
     message:
         "data set {wildcards.dataset}: preparing images"
     shell:
@@ -45,7 +45,7 @@ rule features:
         ),
         views=views_option,
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
-        code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
+        code=lambda wildcards: extraction_hash("features.py"),
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
@@ -77,7 +77,7 @@ rule shard:
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
         views=views_option,
-        code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
+        code=lambda wildcards: extraction_hash("features.py"),
     message:
         "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
     shell:
@@ -102,7 +102,7 @@ rule gather:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        code=code_hash(SCRIPTS / "gather.py"),
+        code=extraction_hash("gather.py"),
     message:
         "data set {wildcards.dataset}: gathering {wildcards.shards} shards"
     shell:

@@ -4,9 +4,14 @@ import shlex
 from snakemake.io import sourcecache_entry
 
 from workflow.lib.study import estimates
-from workflow.lib.jobs.code import code_hash
+from workflow.lib.jobs.code import DECIDES_NO_FEATURE, code_hash
 from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines
+
+
+def extraction_hash(script):
+    """Of the code behind images and features: they take hours, and not every change of the project's is one of theirs."""
+    return code_hash(SCRIPTS / script, without=DECIDES_NO_FEATURE)
 
 
 def dataset_options(dataset):
