@@ -5,7 +5,7 @@ Nothing here imports torch or scikit-learn: the Snakefile reads the declarations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -19,6 +19,9 @@ Labels = NDArray[np.int64]
 Array = Any  # a NumPy array or a torch tensor: a method uses the one it likes
 Classifier = Callable[[Array], Array]
 Params = Mapping[str, Any]  # the values of a variant, already checked against the declarations
+
+# What a method may need. The last three are never there: features are pooled.
+NEEDS = ("image", "text", "views", "spatial", "text_encoder", "model")
 
 
 def unit(x: Array) -> Array:
@@ -104,6 +107,10 @@ class Task:
         """D."""
         return int(next(iter(self.supports.values())).x.shape[1])
 
+    def of(self, replica: Replica) -> "Task":
+        """The task as the fit of one replica is to see it: of the supports, its own alone."""
+        return replace(self, supports={replica.seed: self.supports[replica.seed]})
+
     def class_text(self) -> Floats:
         """`text (K, D)`, for a method that has declared that it needs it."""
         if self.text is None:
@@ -164,10 +171,7 @@ class Method:
     random_per_class: ClassVar[bool] = False  # draws random numbers for each class, as nn.Linear(D, K) does
 
     def needs(self, params: Params) -> frozenset[str]:
-        """What must be there with these parameters: image, text, views, spatial, text_encoder, model.
-
-        Where it is not, the cell is n/a with the reason. The last three are never there: features are pooled.
-        """
+        """What must be there with these parameters, of `NEEDS`. Where it is not, the cell is n/a with the reason."""
         return frozenset({"image"})
 
     def raw(self, params: Params) -> bool:
@@ -185,7 +189,7 @@ class Method:
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         """Yield the candidates of every replica, in the order in which they come."""
         for replica in replicas:
-            yield Candidate.of(replica, self.classifier(task, replica))
+            yield Candidate.of(replica, self.classifier(task.of(replica), replica))
 
     @classmethod
     def defaults(cls, settings: Params) -> dict[str, Any]:

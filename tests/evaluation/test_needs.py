@@ -92,8 +92,8 @@ def test_the_support_has_the_views_of_its_images(viewed: Features, raw: bool) ->
     assert result.reason == ""
     for seed, rows in bench.rows.items():
         expected = viewed.train_views[rows] if raw else unit(viewed.train_views[rows])
-        assert np.array_equal(tasks[0].supports[seed].views, expected)
-        assert np.array_equal(tasks[0].supports[seed].x, bench.task(raw).supports[seed].x)
+        assert np.array_equal(tasks[seed].supports[seed].views, expected)
+        assert np.array_equal(tasks[seed].supports[seed].x, bench.task(raw).supports[seed].x)
 
 
 def test_who_needs_no_views_gets_none(viewed: Features) -> None:

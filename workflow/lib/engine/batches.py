@@ -18,7 +18,7 @@ class Batches:
     """
 
     def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica], batch_size: int) -> None:
-        supports = zip(*(method.sources(task, replica) for replica in replicas), strict=True)
+        supports = zip(*(method.sources(task.of(replica), replica) for replica in replicas), strict=True)
         self._sources = [
             _Source(own, [replica.rng(_stream(i)) for replica in replicas], batch_size, task)
             for i, own in enumerate(supports)

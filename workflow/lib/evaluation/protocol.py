@@ -11,6 +11,7 @@ import numpy as np
 
 from methods.contract.base import Array, Candidate, Floats, Labels, Replica
 from workflow.lib.evaluation import scoring
+from workflow.lib.evaluation.sealed import ADVICE, read_only
 
 REGIMES = {
     "last": "nothing was looked at: parameters as configured, the last epoch",
@@ -22,10 +23,13 @@ REGIMES = {
 
 @dataclass(frozen=True)
 class Queries:
-    """Images to classify `x (M, D)` with their labels `y (M,)`."""
+    """Images to classify `x (M, D)`, which can't be written to in NumPy, with their labels `y (M,)`."""
 
     x: Array
     y: Labels
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", read_only(self.x))
 
 
 @dataclass
@@ -101,8 +105,10 @@ class Judge:
         """Logits `(R, M, K)`, checked: a plugin's wrong shape or NaN is an error that names the replica."""
         try:
             logits = candidate.logits(queries.x)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             error.add_note(f"at {candidate.replicas[0]}, classifying")
+            if "read-only" in str(error):
+                error.add_note(f"({ADVICE})")
             raise
         expected = (len(candidate.replicas), len(queries.y), self._classes)
         found = tuple(getattr(logits, "shape", ()))

@@ -31,6 +31,12 @@ def log_softmax(logits: Floats) -> np.ndarray[tuple[int, int], np.dtype[np.float
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
 
+def are_probabilities(logits: Floats) -> bool:
+    """Whether every row of `(M, K)` lies between 0 and 1 and sums to 1: what no cosine, distance or logarithm does."""
+    inside = logits.min() >= -1e-6 and logits.max() <= 1 + 1e-6
+    return bool(inside and np.abs(logits.sum(1, dtype=np.float64) - 1).max() < 1e-3)
+
+
 def metrics(logits: Floats, labels: Labels) -> dict[str, float]:
     """Every metric of one classifier: fractions for the accuracies and ECE, nats for the likelihood."""
     right = logits.argmax(1) == labels
