@@ -28,10 +28,10 @@ ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH, and end
 # when this process has gone. The caller's PYTHONPATH comes after, for modules that plugins import. Strictness has to be
 # asked for: a prefix replaces Snakemake's own.
+MODULES = [str(workflow.basedir), *filter(None, [os.environ.get("PYTHONPATH")])]
 shell.prefix(
     "set -euo pipefail;"
-    f" export PYTHONPATH={shlex.quote(str(workflow.basedir))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    f" {orphans.VARIABLE}={os.getpid()};"
+    f" export PYTHONPATH={shlex.quote(os.pathsep.join(MODULES))} {orphans.VARIABLE}={os.getpid()};"
     f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
 )
 

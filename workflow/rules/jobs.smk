@@ -4,6 +4,7 @@ import shlex
 from snakemake.io import sourcecache_entry
 
 from workflow.lib.study import estimates
+from workflow.lib.jobs import passed
 from workflow.lib.jobs.code import DECIDES_NO_FEATURE, code_hash
 from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines
@@ -173,6 +174,16 @@ def method_options(spec):
     imports = engines.imports(entry.method)
     code = code_hash(SCRIPTS / "evaluate.py", entry.file, modules=imports)
     return shlex.join([*imports, "--", "--code", code, *plugin])
+
+
+def passed_plugins():
+    """Which plugins have passed their check: tables mark the others, and are made anew when one has."""
+    entries = {label: spec.entry for label, spec in STUDY.methods.items()}
+    keys = {
+        label: passed.key(entry.method.name, entry.file, entry.where)
+        for label, entry in entries.items()
+    }
+    return {label: passed.has(key) for label, key in keys.items() if key}
 
 
 # Read once, not once a job.

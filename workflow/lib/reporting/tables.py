@@ -160,7 +160,11 @@ def _average(results: Results, row: tuple[str, str], shots: str) -> Number | Non
 def _remarks(results: Results, row: tuple[str, str]) -> list[str]:
     plan = results.plan
     pairs = [(dataset, backbone) for dataset in plan.datasets for backbone in plan.backbones]
-    return [f"{d}, {b}: {remark}" for d, b in pairs for remark in results.remarks(d, b, row)]
+    where: dict[str, list[str]] = {}
+    for dataset, backbone in pairs:
+        for remark in results.remarks(dataset, backbone, row):
+            where.setdefault(remark, []).append(f"{dataset}, {backbone}: {remark}")
+    return [line for remark, lines in where.items() for line in ([remark] if len(lines) == len(pairs) > 1 else lines)]
 
 
 def shots_heading(shots: str) -> str:
