@@ -34,7 +34,8 @@ def reason(status: int, last: str) -> str:
     if names:
         return f"the process crashed ({names[0]}) in the code of the method or of a library"
     said = f", after '{last}'" if last.strip() else ""
-    return f"the process ended before it was done, with exit status {status}{said}"
+    number = f", with exit status {status}" if status > 1 else ""  # 1 is also that there is no result after status 0
+    return f"the process ended before it was done{number}{said}"
 
 
 def _arguments() -> argparse.Namespace:
