@@ -28,7 +28,8 @@ ENDS = {
 
 def say(tmp_path: Path, status: int, last: str, log: str = "cell.log") -> str:
     command = [sys.executable, "-m", "workflow.scripts.last_words", "--status", str(status), f"--last={last}"]
-    command += ["--log", str(tmp_path / log), "--place", "planes, nano: mine, shots 1"]
+    command += ["--log", str(tmp_path / log), "--metrics", str(tmp_path / "1.json")]
+    command += ["--place", "planes, nano: mine, shots 1"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
@@ -57,6 +58,12 @@ def test_what_left_without_a_reason_is_given_one(tmp_path: Path, status: int, la
 
 def test_where_the_log_can_t_be_written_it_is_printed(tmp_path: Path) -> None:
     assert "SIGABRT" in say(tmp_path, 134, "", log="no/folder/cell.log")
+
+
+def test_where_the_cell_was_done_it_is_the_log_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "1.json").touch()
+    line = say(tmp_path, 1, "done: 4 trainings", log="no/folder/cell.log")
+    assert line == f"error: {tmp_path}/no/folder/cell.log: No such file or directory\n"
 
 
 @pytest.mark.slow

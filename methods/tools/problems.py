@@ -101,12 +101,21 @@ def scores(method: type[Method], at: Problem, who: Sequence[Replica], queries: F
     """
     asked = at.queries if queries is None else queries
     last: dict[Replica, Floats] = {}
-    for candidate in method().fit(at.task, who):
+    for candidate in method().fit(_as_needed(method, at.task, who[0]), who):
         last |= dict(zip(candidate.replicas, _logits(candidate, asked, at.task.classes), strict=True))
     missing = [str(replica) for replica in who if replica not in last]
     if missing:
         raise ContractError(f"expected a candidate for every replica, found none for {missing[0]}")
     return [last[replica] for replica in who]
+
+
+def _as_needed(method: type[Method], task: Task, replica: Replica) -> Task:
+    """The task without what the method doesn't say that it needs: there are features that don't have it."""
+    needs = method().needs(replica.params)
+    supports = task.supports
+    if "views" not in needs:
+        supports = {seed: replace(support, views=None) for seed, support in supports.items()}
+    return replace(task, supports=supports, text=task.text if "text" in needs else None)
 
 
 def _logits(candidate: Candidate, queries: Floats, classes: int) -> Floats:

@@ -161,6 +161,9 @@ class WritesIntoItsParameters(Sound):
 class DropsAView(Sound):
     """In place: what is written through torch is written, too."""
 
+    def needs(self, params: Params) -> frozenset[str]:
+        return frozenset({"image", "text", "views"})
+
     def weights(self, task: Task, replica: Replica) -> Any:
         import torch
 
@@ -172,14 +175,19 @@ class DropsAView(Sound):
 
 class NeedsWhatThereIsNot(Sound):
     def needs(self, params: Params) -> frozenset[str]:
-        return frozenset({"image", "txet"})
+        return frozenset({"image", "text", "txet"})
 
 
 class NeedsItWithASwitch(Sound):
     params = {**Sound.params, "views": Param(False, "whether to use the views")}
 
     def needs(self, params: Params) -> frozenset[str]:
-        return frozenset({"image", "veiws"}) if params["views"] else frozenset({"image"})
+        return super().needs(params) | ({"veiws"} if params["views"] else set())
+
+
+class DoesNotSayWhatItNeeds(Sound):
+    def needs(self, params: Params) -> frozenset[str]:
+        return frozenset({"image"})
 
 
 class NamedAsAKey(Sound):
@@ -235,6 +243,7 @@ BROKEN = [
     (HookOfAnotherBase, "hooks", "found `HookOfAnotherBase.penalty`: only TrainedMethod has it"),
     (Transposed, "shapes", "floating-point logits of shape (1, 40, 5), found float64 of (40, 5)"),
     (ReadsWhatItDoesNotDeclare, "shapes", "that is declared (alpha), found 'aplha'; did you mean 'alpha'?"),
+    (DoesNotSayWhatItNeeds, "shapes", "these features have no text: the method must name `text` in its needs"),
     (Exits, "shapes", "expected it to run, found SystemExit: no licence"),
     (NotFinite, "finite", ""),
     (WritesIntoItsInputs, "inputs_untouched", "found changed: support of seed 0, support of seed 1"),

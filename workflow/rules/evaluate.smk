@@ -39,7 +39,7 @@ rule evaluate:
         " --predictions {output.predictions:q} --threads {threads}"
         " --jobs-per-gpu {resources.jobs_per_gpu} --minutes {resources.cell_minutes}"
         " 2>&1 | tee {log:q} | tail -n 1) && test -e {output.metrics:q} ||"
-        ' {{ python -m workflow.scripts.last_words --status $? --last="$last" --log {log:q}'
+        ' {{ python -m workflow.scripts.last_words --status $? --last="$last" --log {log:q} --metrics {output.metrics:q}'
         " --place '{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}' >&2; exit 1; }}"
 
 

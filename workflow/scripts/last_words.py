@@ -6,7 +6,6 @@ calls this after every failure, with the last line that the cell has printed.
 
 import argparse
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 from workflow.lib.errors import shortened
@@ -17,13 +16,19 @@ SIGNALS = 128  # a shell's exit status of what a signal has ended, less the numb
 
 def main() -> None:
     arguments = _arguments()
-    line = arguments.last
-    if not line.startswith("error: "):
-        line = shortened(f"error: {arguments.place}: {reason(arguments.status, line)}; see {arguments.log}")
-        # On a full disk, or a read-only one, it can't be written: it is printed in any case.
-        with suppress(OSError), arguments.log.open("a", encoding="utf-8") as log:
+    print(arguments.last if arguments.last.startswith("error: ") else said(arguments))
+
+
+def said(arguments: argparse.Namespace) -> str:
+    """The line, written into the log where that can be: on a full disk, or a read-only one, it can't."""
+    line = shortened(f"error: {arguments.place}: {reason(arguments.status, arguments.last)}; see {arguments.log}")
+    try:
+        with arguments.log.open("a", encoding="utf-8") as log:
             log.write(f"{line}\n")
-    print(line)
+    except OSError as error:
+        # The cell was done, then: it is the log that failed, for `tee` comes after it.
+        return f"error: {arguments.log}: {error.strerror}" if arguments.metrics.exists() else line
+    return line
 
 
 def reason(status: int, last: str) -> str:
@@ -44,6 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--status", required=True, type=int, help="its exit status, as a shell has it")
     parser.add_argument("--last", required=True, help="the last line that it printed")
     parser.add_argument("--log", required=True, type=Path, help="its log")
+    parser.add_argument("--metrics", required=True, type=Path, help="what it was to make")
     return parser.parse_args()
 
 
