@@ -20,6 +20,7 @@ include: "workflow/rules/jobs.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/output.smk"
 
 
 onstart:
@@ -31,6 +32,15 @@ onstart:
     # Once a run and not once a job. On a cluster the machine that submits says nothing about the nodes.
     if workflow.local_exec and any(job.resources.get("gpu") for job in jobs):
         print(announcement(STUDY.jobs_per_gpu), file=sys.stderr)
+    say_how_far(jobs)
+
+
+onsuccess:
+    say_no_more()
+
+
+onerror:
+    say_no_more()
 
 
 rule all:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import psutil
 import yaml
 
-from tests.conftest import without
+from tests.samples import without
 from tests.slurm import cluster as clusters
 from workflow.lib.errors import UserError
 from workflow.lib.jobs.entry import run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import without
+from tests.samples import without
 
 ROOT = Path(__file__).parents[1]
 STUDY = """

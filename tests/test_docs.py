@@ -54,7 +54,14 @@ def test_the_plugins_of_both_pages_keep_the_contract(written: Path) -> None:
     registry = load(files)
     assert registry.broken == []
     mine = {name: entry for name, entry in registry.methods.items() if entry.where in files}
-    assert sorted(mine) == ["moved_text", "nearest_mean", "nearest_neighbours", "residual_probe"]
+    assert sorted(mine) == [
+        "focal_probe",
+        "moved_text",
+        "nearest_mean",
+        "nearest_neighbours",
+        "residual_probe",
+        "tuned_text",
+    ]
     for entry in mine.values():
         check(entry.method)
 
@@ -167,5 +174,12 @@ def test_the_study_of_the_page_runs(written: Path) -> None:
     result = subprocess.run(run, cwd=written, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     table = (written / "results" / "mine" / "tables" / "digits.nano.md").read_text(encoding="utf-8")
-    for row in ("zero_shot", "tip_adapter", "moved_text (alpha=2)", "nearest_neighbours", "residual_probe (gain=5)"):
+    own = (
+        "moved_text (alpha=2)",
+        "nearest_neighbours",
+        "residual_probe (gain=5)",
+        "focal_probe (dropout=0.5)",
+        "tuned_text",
+    )
+    for row in ("zero_shot", "tip_adapter", *own):
         assert f"| {row} " in table

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import make_features
 from tests.jobs import gpus
-from tests.test_workflow import ROOT, save_vectors
+from tests.studies import ROOT, of_vectors
 
 pytestmark = pytest.mark.slow
 
@@ -87,12 +86,7 @@ def snakemake(
 
 def study(folder: Path, method: str) -> Path:
     """A study of one of the plugin's methods: six cells."""
-    (folder / "vectors").mkdir(parents=True)
-    save_vectors(folder / "vectors" / "shapes.npz", make_features())
-    (folder / "plugin.py").write_text(PLUGIN)
-    path = folder / "study.yaml"
-    path.write_text(STUDY.replace("KIND", method))
-    return path
+    return of_vectors(folder, STUDY.replace("KIND", method), {"plugin.py": PLUGIN}, ["shapes"]) / "study.yaml"
 
 
 @pytest.mark.parametrize("options", COUNTED.values(), ids=COUNTED)

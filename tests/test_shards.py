@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from tests.encoding import tiny
-from tests.test_views import photographs
-from tests.test_workflow import ROOT, copy_code, planned, snakemake
+from tests.studies import photographs, planned, run, snakemake
 
 pytestmark = pytest.mark.slow
 FEATURES = "features/tiny/photographs.safetensors"
@@ -31,18 +30,6 @@ def write(folder: Path, home: Path, **settings: object) -> None:
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
 
 
-def run(folder: Path, snakefile: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    done = snakemake(folder, *options, snakefile=snakefile)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-@pytest.fixture(scope="module")
-def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code as it was when the tests began."""
-    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
-
-
 @pytest.fixture(scope="module")
 def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study, run in one go."""
@@ -51,7 +38,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     photographs(folder / "photographs")
     tiny.make(folder)
     write(folder, folder)
-    run(folder, snakefile)
+    run(folder, snakefile=snakefile)
     return folder
 
 
@@ -76,10 +63,10 @@ def test_shards_give_the_same_bytes_and_leave_nothing_behind(finished: Path, sna
     (folder / FEATURES).unlink()
     write(folder, finished, shards=3)
     parts = [f"{SHARDS}/photographs.{number}-of-3.safetensors" for number in (1, 2, 3)]
-    first = run(folder, snakefile, *parts)
+    first = run(folder, *parts, snakefile=snakefile)
     assert sorted(jobs(first)) == [f"shard {number} of 3 with tiny" for number in (1, 2, 3)]
     (folder / parts[1]).unlink()
-    second = run(folder, snakefile, FEATURES)
+    second = run(folder, FEATURES, snakefile=snakefile)
     expected = ["extracting features with tiny", "gathering 3 shards", "shard 2 of 3 with tiny"]
     assert sorted(jobs(second)) == expected
     assert (folder / FEATURES).read_bytes() == (finished / FEATURES).read_bytes()
@@ -109,7 +96,7 @@ def test_damaged_features_are_named_by_the_cell_that_uses_them_and_made_again_on
     assert line.startswith(f"error: {FEATURES}: damaged: ")
     assert "delete it, and the next run makes it anew" in line
     (folder / FEATURES).unlink()
-    run(folder, snakefile, "--rerun-incomplete")
+    run(folder, "--rerun-incomplete", snakefile=snakefile)
     assert (folder / FEATURES).read_bytes() == (finished / FEATURES).read_bytes()
 
 

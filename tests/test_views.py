@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from tests.encoding import tiny
-from tests.test_workflow import ROOT, copy_code, planned, snakemake
+from tests.studies import photographs, planned, run
 from workflow.lib.evaluation import records
 from workflow.lib.features import store
 
@@ -32,18 +31,6 @@ def register_methods():
     return [Spatial]
 """
 EXTRACTION = {f"data set {name}: extracting features with tiny" for name in ("plain", "viewed")}
-
-
-def photographs(root: Path) -> str:
-    """Two classes, one dark and one bright, with a few images in each split."""
-    rng = np.random.default_rng(0)
-    for split, size in {"train": 4, "test": 3}.items():
-        for name, level in {"night": 40, "noon": 200}.items():
-            (root / split / name).mkdir(parents=True)
-            for number in range(size):
-                pixels = (level + rng.integers(-40, 40, (45, 60, 3))).astype(np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
-    return str(root)
 
 
 def write(folder: Path, **viewed: Any) -> None:
@@ -68,12 +55,6 @@ def write(folder: Path, **viewed: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code as it was when the tests began."""
-    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
-
-
-@pytest.fixture(scope="module")
 def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study, run."""
     folder = tmp_path_factory.mktemp("views") / "study"
@@ -82,8 +63,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.make(folder)
     (folder / "spatial.py").write_text(PLUGIN)
     write(folder, views=2)
-    done = snakemake(folder, snakefile=snakefile)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(folder, snakefile=snakefile)
     return folder
 
 

@@ -15,14 +15,13 @@ import pytest
 import yaml
 
 from methods import unit
-from tests.conftest import make_features
+from tests.samples import make_features
+from tests.studies import ROOT, copy_code, of_vectors, planned, save_vectors, snakemake
 from workflow.lib.evaluation import records, scoring, supports
 from workflow.lib.features import store
-from workflow.lib.features.store import Features
 from workflow.lib.reporting import results
 from workflow.lib.study import study
 
-ROOT = Path(__file__).parents[1]
 DATASETS = ("shapes", "bare")  # the second has no text
 STUDY = """\
 study: trial
@@ -69,50 +68,10 @@ pytestmark = pytest.mark.slow  # a start of Snakemake takes two seconds, and the
 WHOLE = "rendering the tables", "drawing the figures"
 
 
-def snakemake(folder: Path, *options: str, snakefile: Path = ROOT / "Snakefile") -> subprocess.CompletedProcess[str]:
-    """Snakemake on the study in a folder, started from elsewhere."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
-    command += ["--cores", "2", *options, "--configfile", str(folder / "study.yaml")]
-    return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=300, check=False)
-
-
-def planned(folder: Path, snakefile: Path) -> set[str]:
-    """What `snakemake -n` says that it would run."""
-    done = snakemake(folder, "-n", snakefile=snakefile)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return set(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
-
-
-def save_vectors(path: Path, made: Features) -> None:
-    """Features as a group with its own tools would give them."""
-    arrays = {f"{name}_{part}": getattr(split, part) for name, split in made.splits.items() for part in "xy"}
-    if made.text is not None:
-        arrays["text_x"] = made.class_text()
-    np.savez(path, classnames=np.array(made.classnames), logit_scale=np.float32(made.logit_scale), **arrays)
-
-
 def fill(folder: Path) -> None:
     """A study, its plugin and its vectors."""
-    (folder / "vectors").mkdir(parents=True)
-    for seed, name in enumerate(DATASETS):
-        save_vectors(folder / "vectors" / f"{name}.npz", make_features(seed=seed, text=name == "shapes"))
-    (folder / "study.yaml").write_text(STUDY)
-    (folder / "means.py").write_text(PLUGIN)
-    (folder / "averages.py").write_text(SIBLING)
-
-
-def copy_code(source: Path, target: Path) -> Path:
-    """The Snakefile of a copy of the code."""
-    for part in ("methods", "workflow"):
-        shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("__pycache__", "assets"))
-    shutil.copy(source / "environment.yml", target)  # its content is part of what a result hangs on
-    return Path(shutil.copy(source / "Snakefile", target))
-
-
-@pytest.fixture(scope="module")
-def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code as it was when the tests began: an edit made meanwhile would make everything run again."""
-    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
+    plugins = {"means.py": PLUGIN, "averages.py": SIBLING}
+    of_vectors(folder, STUDY, plugins, DATASETS, without_text=["bare"])
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +82,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = snakemake(folder, snakefile=snakefile)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "stdout.txt").write_text(done.stdout)
+    (folder / "stderr.txt").write_text(done.stderr)
     return folder
 
 
@@ -139,6 +99,15 @@ def cells(folder: Path) -> dict[tuple[str, ...], records.Record]:
 
 
 # --- what a run writes -------------------------------------------------------------------------------------------
+
+
+def test_a_run_says_how_far_its_cells_are_in_one_line_and_leaves_no_unfinished_tables(finished: Path) -> None:
+    said = (finished / "stderr.txt").read_text()
+    count = len(cells(finished))
+    assert f"cells: {count} of {count}, " in said
+    assert "(Rule: evaluate)" not in said
+    assert "(Rule: features)" in said
+    assert not (finished / "results/trial/partial_tables").exists()
 
 
 def test_there_is_a_record_for_every_cell_and_none_besides(finished: Path) -> None:

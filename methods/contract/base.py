@@ -83,7 +83,8 @@ class Task:
     `supports` by seed; `text (K, D)` the unit class text embeddings, or None where the features have none;
     `logit_scale` the backbone's exp(logit_scale); `choosing` whether the protocol will choose between candidates, so
     that a grid is worth its time; `device` "cpu" or "cuda"; `threads` for whoever starts a thread pool; `log` for
-    progress; `engine` what trains the replicas of a method that names one.
+    progress; `engine` what trains the replicas of a method that names one; `curve` how many points of a training are
+    scored, 0 for every epoch.
     """
 
     supports: Mapping[int, Support]
@@ -96,6 +97,7 @@ class Task:
     threads: int = 1
     log: Callable[[str], None] = field(default=lambda line: None)
     engine: "Engine | None" = None
+    curve: int = 0
 
     @property
     def classes(self) -> int:
@@ -116,6 +118,15 @@ class Task:
         if self.text is None:
             raise ValueError("these features have no text: the method must name `text` in its needs")
         return self.text
+
+    def scored(self, total: int) -> frozenset[int]:
+        """Which of the points 1 … `total` of a training are worth a candidate: `curve` of them at most, the last one
+        among them, even in the logarithm, since a training changes most at its beginning.
+        """
+        if not self.curve or total <= self.curve:
+            return frozenset(range(1, total + 1))
+        spaced = np.geomspace(1, total, self.curve) if self.curve > 1 else [total]
+        return frozenset(round(float(point)) for point in spaced)
 
     def trainer(self) -> "Engine":
         """`engine`, for a method that trains. Raises ValueError where whoever made the task gave none."""

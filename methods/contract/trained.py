@@ -27,7 +27,8 @@ class TrainedMethod(Method):
         """Logits `(R, B, K)` of images `x (R, B, D)`, or `(M, D)` shared by all replicas, with R replicas of `head`.
 
         Attributes of `head` are the layers, called like modules, and parameters, constants and scalars with a leading
-        replica dimension; a constant that is the same for all replicas has none.
+        replica dimension; a constant that is the same for all replicas has none. Where the engine has to call the
+        modules of a head as they are, x is `(R, M, D)` throughout.
         """
         raise NotImplementedError(f"{type(self).__name__} must override `logits`")
 
@@ -47,8 +48,20 @@ class TrainedMethod(Method):
         return lambda x: self.logits(head, x)
 
     def penalty(self, head: Any) -> Array | None:
-        """What is added to the mean cross-entropy of each replica: `(R,)`, or None for nothing."""
+        """What is added to the loss of each replica: `(R,)`, or None for nothing."""
         return None
+
+    def loss(self, head: Any, logits: Array, labels: Array, x: Array) -> Array | None:
+        """The loss of each replica `(R,)` on a batch `x (R, B, D)`, in place of the mean cross-entropy; None is that.
+
+        Of logits `(R, B, K)` and labels `(R, B)`, in 0 … K − 1. `penalty` comes on top. Autograd derives the gradients
+        then: `vjp` is not asked.
+        """
+        return None
+
+    def overrides(self, hook: str) -> bool:
+        """Whether the method has a hook of its own in place of the one here: then it is asked."""
+        return getattr(type(self), hook) is not getattr(TrainedMethod, hook)
 
     def sources(self, task: Task, replica: Replica) -> Sequence[Support]:
         """The samples to train on. With several sources each step takes a batch of every one; the first sets epochs."""

@@ -16,7 +16,7 @@ from methods.tools.problems import ContractError, defaults, settings
 
 RESERVED = ("method",)  # a key of an entry of `methods:` in the study file
 BASES: tuple[type[Method], ...] = (Method, TrainedMethod, GridMethod)
-ELSEWHERE = ("forward", "loss", "predict", "predict_proba", "train", "training_step", "optimizer", "scheduler")
+ELSEWHERE = ("forward", "predict", "predict_proba", "train", "training_step", "optimizer", "scheduler")
 CLOSE = 0.75  # of the letters: `penality` and `penalty`, `classify` and `classifier`
 
 

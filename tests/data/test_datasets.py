@@ -4,13 +4,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torchvision.datasets
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from workflow.lib.data import datasets
 from workflow.lib.drawn import planes
-from workflow.lib.data.datasets import SOURCES, write_index
+from workflow.lib.data.datasets import SOURCES
 from workflow.lib.errors import UserError
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -118,44 +117,3 @@ def test_planes_are_drawn_into_every_split(tmp_path, monkeypatch, threads):
         file, label = entries[3]
         with Image.open(index.root / file) as image:
             assert image.tobytes() == planes.image(label, split, 1).tobytes()
-
-
-# --- a folder of one's own --------------------------------------------------------------------------------------------
-
-
-def own_folder(root, **splits):
-    for split, names in splits.items():
-        for name in names:
-            (root / split / name / "more").mkdir(parents=True)
-            (root / split / name / "b.jpg").write_bytes(b"")
-            (root / split / name / "more" / "a.PNG").write_bytes(b"")
-            (root / split / name / "notes.txt").write_text("")
-    return {"source": "folder", "path": str(root)}
-
-
-def test_a_folder_is_read_as_torchvision_reads_it(tmp_path):
-    index = datasets.prepare(own_folder(tmp_path / "mine", train=["owl", "elk"], test=["owl"]), tmp_path, threads=1)
-    theirs = torchvision.datasets.ImageFolder(str(tmp_path / "mine/train"))
-    assert index.classnames == tuple(theirs.classes) == ("elk", "owl")
-    assert [(str(index.root / file), label) for file, label in index.splits["train"]] == theirs.imgs
-    assert index.splits["test"] == [("test/owl/b.jpg", 1), ("test/owl/more/a.PNG", 1)]
-    assert "val" not in index.splits
-
-
-@pytest.mark.parametrize(
-    ("splits", "message"),
-    [
-        ({"test": ["owl"]}, "no folder .*/train"),
-        ({"train": ["owl"], "val": ["elk"]}, "val/elk is of a class that .*/train does not have"),
-    ],
-)
-def test_a_wrong_folder_is_named(tmp_path, splits, message):
-    with pytest.raises(UserError, match=message):
-        datasets.prepare(own_folder(tmp_path, **splits), tmp_path, threads=1)
-
-
-def test_a_class_without_images_is_named(tmp_path):
-    spec = own_folder(tmp_path, train=["owl"])
-    (tmp_path / "train" / "elk").mkdir()
-    with pytest.raises(UserError, match="train has no image of class 'elk'"):
-        write_index(tmp_path / "index.json", datasets.prepare(spec, tmp_path, threads=1))

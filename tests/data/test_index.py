@@ -7,6 +7,7 @@ import pytest
 from workflow.lib.errors import UserError
 from workflow.lib.data.index import Index, read_index, write_index
 
+PAIR = [("1.png", 0), ("2.png", 1)]
 SOUND = {"classnames": ["a", "b"], "root": ".", "splits": {"train": [["x/1.png", 0], ["2.png", 1]]}}
 
 
@@ -17,14 +18,14 @@ def test_an_index_is_read_as_it_was_written(tmp_path):
 
 
 def test_images_beside_the_index_may_move_with_it(tmp_path):
-    write_index(tmp_path / "a" / "index.json", Index(("a",), tmp_path / "a" / "images", {"train": [("1.png", 0)]}))
+    write_index(tmp_path / "a" / "index.json", Index(("a", "b"), tmp_path / "a" / "images", {"train": PAIR}))
     (tmp_path / "a").rename(tmp_path / "b")
     assert read_index(tmp_path / "b" / "index.json").root == tmp_path / "b" / "images"
 
 
 def test_images_elsewhere_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_index("data/index.json", Index(("a",), tmp_path / "mine", {"train": [("1.png", 0)]}))
+    write_index("data/index.json", Index(("a", "b"), tmp_path / "mine", {"train": PAIR}))
     monkeypatch.chdir("/")
     assert read_index(tmp_path / "data" / "index.json").root == tmp_path / "mine"
 
@@ -33,6 +34,7 @@ def test_images_elsewhere_are_found_from_any_folder(tmp_path, monkeypatch):
     ("change", "message"),
     [
         ({"classnames": []}, "classnames: one name for each class"),
+        ({"classnames": ["a"], "splits": {"train": [["1.png", 0]]}}, "one class only, 'a': there is nothing to tell it from"),
         ({"classnames": ["a", "a"]}, "'a' stands there twice"),
         ({"classnames": ["a", "b", "c"]}, "train has no image of class 'c'"),
         ({"splits": {"test": [["1.png", 0]]}}, "splits are test; train is wanted"),

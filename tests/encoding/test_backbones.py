@@ -1,8 +1,16 @@
 """Backbones: any open_clip model, its weights by tag or by path; what can't be had is named in one line."""
 
+import argparse
 import json
+import re
+import shlex
 import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -40,6 +48,13 @@ def refuse(*_, **__):
         {"model": "a/model.json", "weights": "a/model.safetensors", "batch_size": 1},
         {"model": "hf-hub:somebody/something"},
         {"features": "path/{dataset}.npz"},
+        {"features": "path/{dataset}.npz", "logit_scale": 4.6, "allow_zeros": True},
+        {
+            "model": "ViT-L-14",
+            "weights": "x.pt",
+            "quick_gelu": False,
+            "preprocess": {"size": [224, 200], "std": [1] * 3},
+        },
     ],
 )
 def test_specs_that_are_fine(good):
@@ -61,6 +76,33 @@ def test_specs_that_are_fine(good):
         ({"model": "ViT-B-32", "weights": "x.pt", "batch_size": True}, "batch_size: True is not images in one"),
         ({"model": "hf-hub:a/b", "weights": "x.pt"}, "weights: has no meaning beside hf-hub:a/b"),
         ({"features": "x.npz", "model": "ViT-B-32"}, "model: has no meaning beside features"),
+        ({"features": "x.npz", "logit_scale": 0}, "logit_scale: 0 is not a number above 0"),
+        ({"features": "x.npz", "logit_scale": "a"}, "logit_scale: 'a' is not a number beside features"),
+        ({"features": "x.npz", "allow_zeros": 1}, "allow_zeros: 1 is not beside features, whether rows of zeros"),
+        ({"model": "ViT-B-32", "weights": "x.pt", "logit_scale": 100}, "logit_scale: has no meaning without features"),
+        ({"model": "ViT-B-32", "weights": "x.pt", "quick_gelu": "yes"}, "quick_gelu: 'yes' is not whether"),
+        ({"model": "ViT-B-32", "weights": "x.pt", "preprocess": {}}, "preprocess: {} is not a mapping with some of"),
+        ({"model": "ViT-B-32", "weights": "x.pt", "preprocess": {"men": 1}}, "preprocess: men is not one of its keys"),
+        (
+            {"model": "ViT-B-32", "weights": "x.pt", "preprocess": {"mean": [1, 2]}},
+            r"preprocess: mean: \[1, 2\] is not a list of three",
+        ),
+        (
+            {"model": "ViT-B-32", "weights": "x.pt", "preprocess": {"std": [1, 0, 1]}},
+            r"preprocess: std: \[1, 0, 1\] is not a list of three numbers above 0",
+        ),
+        (
+            {"model": "ViT-B-32", "weights": "x.pt", "preprocess": {"interpolation": "nearest"}},
+            "preprocess: interpolation: 'nearest' is not bicubic or bilinear",
+        ),
+        (
+            {"model": "ViT-B-32", "weights": "x.pt", "preprocess": {"resize_mode": "crop"}},
+            "preprocess: resize_mode: 'crop' is not shortest or longest or squash",
+        ),
+        (
+            {"model": "ViT-B-32", "weights": "x.pt", "preprocess": {"size": [224, 224, 3]}},
+            r"preprocess: size: \[224, 224, 3\] is not pixels, or a list of height and width, from 1 to 4096",
+        ),
     ],
 )
 def test_specs_that_are_wrong_name_the_key_and_what_is_allowed(wrong, message):
@@ -136,7 +178,7 @@ def vit(tmp_path_factory):
 def test_vit_b_32_from_a_checkpoint_is_the_same_by_path_and_by_tag(vit, monkeypatch):
     model, path = vit
     name = {"model": "ViT-B-32"}
-    by_path = backbones.load(name | {"weights": str(path)}, "cpu")
+    by_path = backbones.load(name | {"weights": str(path), "pretrained": "laion2b_s34b_b79k"}, "cpu")
     monkeypatch.setattr(pretrained, "hf_hub_download", lambda **_: str(path))
     by_tag = backbones.load(name | {"pretrained": "laion2b_s34b_b79k"}, "cpu")
     images = torch.rand(1, 3, 224, 224)
@@ -181,9 +223,10 @@ def test_an_unknown_tag_is_answered_with_the_models_tags():
     assert "laion2b_s34b_b79k" in text
 
 
-def test_a_tag_that_was_trained_with_another_activation_is_refused(monkeypatch):
-    monkeypatch.setattr(pretrained, "hf_hub_download", refuse)
-    assert "use model: ViT-B-32-quickgelu" in error_of({"model": "ViT-B-32", "pretrained": "openai"})
+def test_weights_alone_of_a_model_whose_tags_differ_are_refused_with_the_tags():
+    text = error_of({"model": "ViT-B-32", "weights": "openai.safetensors"})
+    assert text.startswith("weights: ViT-B-32 and its tags differ in quick_gelu, and the file does not say its own")
+    assert "openai*" in text
 
 
 def test_without_a_network_the_error_says_what_from_where_and_what_instead(monkeypatch):
@@ -209,7 +252,10 @@ def test_a_tokenizer_that_needs_a_package_is_named_before_anything_is_fetched(mo
 
     monkeypatch.setattr(factory, "HFTokenizer", missing)
     text = error_of({"model": "ViT-B-16-SigLIP", "pretrained": "webli"})
-    assert text == "model: the tokenizer of ViT-B-16-SigLIP can't be had: No module named 'transformers'"
+    assert text == (
+        "model: the tokenizer of ViT-B-16-SigLIP can't be had: No module named 'transformers'; install what "
+        "requirements.lock lists: python -m pip install -r requirements.lock"
+    )
 
 
 def write(path, content):
@@ -245,6 +291,61 @@ def test_weights_with_a_missing_tensor_are_refused(spec, tmp_path):
     text = error_of(spec | {"weights": str(tmp_path / "x.safetensors")})
     assert "do not fit" in text
     assert "visual.proj" in text
+
+
+def scripted(spec, path):
+    """The model of `spec` as a TorchScript archive, as OpenAI published its own."""
+    model = backbones.load(spec, "cpu").model
+    example = {"encode_image": torch.rand(1, 3, 32, 32), "encode_text": torch.zeros(1, 24, dtype=torch.long)}
+    torch.jit.trace_module(model.half().float(), example).save(str(path))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_read_without_running_it(spec, tmp_path, monkeypatch):
+    scripted(spec, tmp_path / "scripted.pt")
+    monkeypatch.setattr(torch.jit, "load", refuse)
+    found = backbones.load(spec | {"weights": str(tmp_path / "scripted.pt")}, "cpu")
+    images = torch.rand(1, 3, 32, 32)
+    expected = backbones.load(spec, "cpu").encode_images(images)
+    torch.testing.assert_close(found.encode_images(images), expected, rtol=0.02, atol=0.02)
+    assert found.fingerprint == files.sha256(tmp_path / "scripted.pt")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_torchscript_and_that_of_another_model_are_named(spec, tmp_path):
+    scripted(spec, tmp_path / "scripted.pt")
+    other = tiny.make(tmp_path, embed_dim=24)
+    text = error_of(other | {"weights": str(tmp_path / "scripted.pt")})
+    assert "scripted.pt do not fit model tinyclip" in text
+    with zipfile.ZipFile(tmp_path / "scripted.pt") as whole, zipfile.ZipFile(tmp_path / "part.pt", "w") as part:
+        for name in whole.namelist()[5:]:
+            part.writestr(name, whole.read(name))
+    assert "part.pt can't be loaded into model tinyclip: KeyError" in error_of(
+        spec | {"weights": f"{tmp_path}/part.pt"}
+    )
+
+
+@pytest.mark.parametrize("extra", [np.float64(3.0), argparse.Namespace(lr=1)])
+def test_what_stands_beside_the_tensors_is_named_with_the_remedy(spec, tmp_path, extra):
+    torch.save({"epoch": extra, "state_dict": load_file(spec["weights"])}, tmp_path / "x.pt")
+    text = error_of(spec | {"weights": str(tmp_path / "x.pt")})
+    assert re.search(r"hold more than tensors \((numpy\S+scalar|argparse\.Namespace)\), and are never unpickled", text)
+    assert "x1b" not in text
+    assert len(text) <= 600
+    command = text[text.index("python -c") :].removeprefix("python ")
+    subprocess.run([sys.executable, *shlex.split(command)], cwd=tmp_path, check=True)
+    backbones.load(spec | {"weights": str(tmp_path / "tensors.pt")}, "cpu")
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(spec, monkeypatch):
+    folder = Path(spec["weights"]).parent
+    monkeypatch.setenv("HOME", str(folder))
+    found = {"model": "~/tinyclip.json", "weights": "~/tinyclip.safetensors"}
+    assert backbones.expanded(found) == spec
+    assert backbones.load(found, "cpu").fingerprint == files.sha256(spec["weights"])
+    assert backbones.expanded({"model": "local-dir:~/x"}) == {"model": f"local-dir:{folder}/x"}
+    assert backbones.expanded({"features": "~/{dataset}.npz"}) == {"features": f"{folder}/{{dataset}}.npz"}
+    assert backbones.expanded({"model": "hf-hub:a/b"}) == {"model": "hf-hub:a/b"}
 
 
 def test_a_checkpoint_is_never_unpickled(spec, tmp_path):

@@ -10,10 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.encoding import tiny
 from workflow.lib import files
-from workflow.lib.data.index import Index, write_index
-from workflow.lib.encoding import backbones, extraction, shards
+from workflow.lib.data.index import Index, read_fingerprint, write_index
+from workflow.lib.encoding import backbones, extraction, pipeline, shards
 from workflow.lib.encoding.encoder import Encoder
 from workflow.lib.encoding.images import Preprocess
 from workflow.lib.errors import UserError
@@ -22,16 +21,6 @@ from workflow.lib.jobs import entry
 from workflow.scripts import features as job_script
 
 TEMPLATES = ["a photo of a {}.", "a drawing of the {}, {{}}."]
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    return tiny.make(tmp_path_factory.mktemp("tinyclip"))
-
-
-@pytest.fixture(scope="module")
-def backbone(spec):
-    return backbones.load(spec, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +169,7 @@ def test_after_an_error_the_rest_is_not_worked_through():
         return item
 
     with pytest.raises(UserError, match="no"):
-        list(extraction._in_order(work, range(1000), threads=2))
+        list(pipeline.in_order(work, range(1000), threads=2))
     assert len(done) < 20
 
 
@@ -193,7 +182,7 @@ def test_work_is_given_out_in_order_and_only_a_little_ahead():
             yield item
 
     given = []
-    for result in extraction._in_order(lambda item: -item, items(), threads=2):
+    for result in pipeline.in_order(lambda item: -item, items(), threads=2):
         given.append(result)
         assert len(taken) - len(given) <= 4
     assert given == [-item for item in range(50)]
@@ -320,9 +309,13 @@ def test_the_job_writes_splits_texts_and_what_they_depend_on(spec, backbone, ind
         "spec": spec | {"batch_size": 4},
         "weights_sha256": files.sha256(spec["weights"]),
         "preprocess": backbone.preprocessing,
+        "activation": "GELU",
+        "recipe": backbone.recipe,
         "precision": "fp32",
         "device": "cpu",
+        "index": read_fingerprint(tmp_path / "index.json"),
     }
+    assert "prompts: 2 classes, 2 templates, as 'a photo of a owl.', 'a drawing of the owl" in ended.stderr
     assert "images: 13/13" in ended.stderr
     assert "images/s" in ended.stderr
     assert "left" in ended.stderr
@@ -338,6 +331,28 @@ def test_the_job_takes_features_from_elsewhere_without_a_model(tmp_path):
     assert (found.text, found.logit_scale) == (None, 100.0)
     assert found.metadata["weights_sha256"] == files.sha256(tmp_path / "beasts.npz")
     assert found.metadata["dataset"] == "beasts"
+
+
+def test_the_job_lets_in_what_the_study_says(tmp_path, monkeypatch, caplog):
+    x, y = np.eye(4, 3), np.array([0, 1, 0, 1])
+    vectors = {"train_x": x, "train_y": y, "classnames": ["owl", "elk"], "logit_scale": np.array(0.07)}
+    np.savez(tmp_path / "beasts.npz", **vectors)
+    spec = {"features": f"{tmp_path}/{{dataset}}.npz"}
+
+    def run(**more):
+        arguments = ["--dataset", "beasts", "--backbone", "tiny", "--spec", json.dumps(spec | more)]
+        monkeypatch.setattr(sys, "argv", ["features", *arguments, "--out", str(tmp_path / "out")])
+        job_script.main()
+
+    with pytest.raises(UserError, match=r"beasts\.npz: logit_scale is 0.07, .*a temperature, save one over it, 14.29"):
+        run()
+    with pytest.raises(UserError, match=r"beasts\.npz: train_x has only zeros in row 3: .*`allow_zeros: true`"):
+        run(logit_scale=4.6)
+    run(logit_scale=4.6, allow_zeros=True)
+    found = store.read(tmp_path / "out")
+    assert found.logit_scale == pytest.approx(4.6)
+    assert found.metadata["zeros"] == {"train_x": [3]}
+    assert "train_x: 1 rows of zeros, the first in [3]" in caplog.text
 
 
 def test_the_job_ends_in_one_line_where_an_image_is_damaged(spec, copies, tmp_path, monkeypatch, capsys):

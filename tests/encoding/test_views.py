@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from tests.encoding import tiny
 from workflow.lib.data.index import Index
 from workflow.lib.encoding import backbones, extraction, shards, views
 from workflow.lib.encoding.images import Preprocess, open_rgb
@@ -17,16 +16,6 @@ from workflow.lib.errors import UserError
 from workflow.lib.features import store
 
 SIZE = (32, 32)  # that of the tiny model's images
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory):
-    return tiny.make(tmp_path_factory.mktemp("tinyclip"))
-
-
-@pytest.fixture(scope="module")
-def backbone(spec):
-    return backbones.load(spec, "cpu")
 
 
 def folder_of_images(root, shapes):

@@ -68,6 +68,7 @@ class ClipAdapterByHand(Plain):
 
 
 Penalty = Callable[[Plain], Tensor]
+Loss = Callable[[Plain, Tensor, Tensor], Tensor]
 
 
 def adamw(module: Plain, eps: float = 1e-8) -> torch.optim.Optimizer:
@@ -83,20 +84,28 @@ def train_by_hand(
     batch_size: int = 12,
     factor: Callable[[int], float] | None = None,
     penalty: Penalty | None = None,
+    loss: Loss = lambda module, x, y: functional.cross_entropy(module(x), y),
+    images: Callable[[int], Tensor] | None = None,
+    after: Callable[[], None] = lambda: None,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
 ) -> None:
-    """Index batches, one replica, PyTorch's optimiser; `factor(step)` scales the learning rate."""
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor or (lambda step: 1.0))
+    """Index batches, one replica, PyTorch's optimiser; `factor(step)` or `schedule` scale the learning rate. `images`
+    gives those of an epoch, `after` is called behind every step.
+    """
+    schedule = schedule or torch.optim.lr_scheduler.LambdaLR(optimizer, factor or (lambda step: 1.0))
     x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
     module.train()
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        x = images(epoch) if images else x
         for rows in index_batches(order.permutation(len(y)), batch_size):
-            loss = functional.cross_entropy(module(x[rows]), y[rows])
+            value = loss(module, x[rows], y[rows])
             if penalty is not None:
-                loss = loss + penalty(module)
+                value = value + penalty(module)
             optimizer.zero_grad()
-            loss.backward()
+            value.backward()
             optimizer.step()
             schedule.step()
+            after()
     module.eval()
 
 

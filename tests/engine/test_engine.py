@@ -437,6 +437,29 @@ def test_one_candidate_per_epoch() -> None:
     assert points == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]
 
 
+def test_fewer_candidates_are_the_same_training_scored_less_often() -> None:
+    method, task = LinearProbe(), make_task()
+    replicas = [Replica("v", TRAINING | {"batch_norm": True, "epochs": 40}, seed) for seed in range(2)]
+    queries = task.supports[0].x
+    whole = {one.point["epoch"]: one.logits(queries).clone() for one in method.fit(task, replicas)}
+    few = {one.point["epoch"]: one.logits(queries).clone() for one in method.fit(replace(task, curve=5), replicas)}
+    assert list(whole) == list(range(1, 41))
+    assert list(few) == [1, 3, 6, 16, 40]  # powers of 40 ** (1 / 4)
+    assert all(torch.equal(logits, whole[epoch]) for epoch, logits in few.items())
+
+
+@pytest.mark.parametrize(("curve", "total", "expected"), [(0, 3, {1, 2, 3}), (5, 3, {1, 2, 3}), (1, 30, {30})])
+def test_which_points_are_scored(curve: int, total: int, expected: set[int]) -> None:
+    assert replace(make_task(), curve=curve).scored(total) == expected
+
+
+def test_no_more_points_are_scored_than_asked_for_and_always_the_last() -> None:
+    for curve in range(1, 30):
+        found = replace(make_task(), curve=curve).scored(400)
+        assert len(found) <= curve
+        assert max(found) == 400
+
+
 def test_steps_in_place_of_epochs() -> None:
     """Ten steps of four to the epoch; candidates where they are asked for, and at the end."""
     method, task = WithRecipe(Recipe("adamw", 0.01, 0.01, 0, 12, steps=10, every=4)), make_task()

@@ -1,6 +1,7 @@
 """An epoch as one recorded graph: a recorder for the CPU stands in for CUDA's, and replays what CUDA would."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,11 @@ _STATE: list[Tensor] = []  # all that a recorded epoch may change
 
 def state(run: training.Run) -> list[Tensor]:
     """The tensors that hold what a run has learned so far."""
-    groups = run._optimizer._groups
+    groups = [] if run._searching else run._optimizer._groups
     layers = list(run.head._layers.values())
     found = [*run.head.weights.values(), *(tensor.detach() for layer in layers for tensor in _tensors(layer))]
     found += [tensor for group in groups for tensor in [*group.first, *group.second, group.count]]
+    found += run._average.values if run._average else []
     return [tensor.detach() for tensor in found]
 
 
@@ -153,8 +155,6 @@ def test_one_method_at_least_is_recorded() -> None:
 def test_the_rates_of_a_schedule_move_on(recorded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     class Cosine(LinearProbe):
         def recipe(self, task: Task, params: Any) -> Any:
-            from dataclasses import replace
-
             return replace(super().recipe(task, params), schedule="cosine", warmup=3, lr=0.05)
 
     at, who = task(), replicas(LinearProbe)
@@ -162,6 +162,66 @@ def test_the_rates_of_a_schedule_move_on(recorded: list[int], monkeypatch: pytes
     monkeypatch.setattr(graphs, "recorder", lambda device: None)
     _, expected = train(Cosine(), at, who, 5)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+class Able(LinearProbe):
+    """A linear probe with what a recipe can ask for."""
+
+    def __init__(self, dropout: float = 0.0, own_loss: bool = False, **changes: Any) -> None:
+        self._dropout, self._own_loss, self._changes = dropout, own_loss, changes
+
+    def head(self, nn: Any, task: Task, replica: Replica) -> dict[str, Any]:
+        layers = [nn.Dropout(self._dropout), nn.BatchNorm1d(task.dim), nn.Linear(task.dim, task.classes)]
+        return {"classifier": nn.Sequential(*layers)}
+
+    def recipe(self, task: Task, params: Any) -> Any:
+        return replace(super().recipe(task, params), **self._changes)
+
+    def loss(self, head: Any, logits: Array, labels: Array, x: Array) -> Array | None:
+        if not self._own_loss:
+            return None
+        return (logits.square().mean(-1) - logits.gather(-1, labels[..., None])[..., 0]).mean(-1)
+
+
+REPLAYED = {
+    "label smoothing": {"label_smoothing": 0.2},
+    "own loss": {"own_loss": True},
+    "moving average": {"ema": 0.8},
+    "random views": {"views": "random"},
+    "views in turn": {"views": "in_turn"},
+    "step": {"schedule": "step", "milestones": (2, 4)},
+}
+STEP_BY_STEP = {"mixup": {"mixup": 0.5}, "dropout": {"dropout": 0.4}, "lbfgs": {"optimizer": "lbfgs", "batch_size": 0}}
+
+
+@pytest.mark.parametrize("name", REPLAYED | STEP_BY_STEP)
+def test_what_can_not_be_replayed_is_done_step_by_step(
+    name: str, recorded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can is recorded; both give what the steps give."""
+    method, at = Able(**(REPLAYED | STEP_BY_STEP)[name]), with_views(task())
+    who = replicas(LinearProbe, lr=0.05)[: 1 if name == "lbfgs" else None]
+    _, found = train(method, at, who, 5)
+    assert recorded == ([1] if name in REPLAYED else [])
+    monkeypatch.setattr(graphs, "recorder", lambda device: None)
+    _, expected = train(method, at, who, 5)
+    assert not np.allclose(expected[0], expected[-1])
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def with_views(at: Task) -> Task:
+    rng = np.random.default_rng(4)
+    supports = {
+        seed: replace(one, views=rng.normal(size=(len(one.y), 3, DIM)).astype(np.float32))
+        for seed, one in at.supports.items()
+    }
+    return replace(at, supports=supports)
+
+
+def test_the_log_says_that_random_numbers_are_not_recorded(recorded: list[int]) -> None:
+    said: list[str] = []
+    train(Able(dropout=0.4), replace(task(), log=said.append), replicas(LinearProbe), 3)
+    assert said == ["  not recorded as a CUDA graph, and slower for it: the head draws random numbers"]
 
 
 def test_the_loss_in_the_log_is_that_of_the_last_epoch(recorded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from methods.contract.base import Array, Candidate, Method, Replica, Task
 from tests.evaluation.test_cell import PLAIN, Means, bench
-from tests.test_workflow import ROOT
+from tests.studies import ROOT
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.features import store as features_files

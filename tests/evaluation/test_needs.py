@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from methods import Classifier, Method, Params, Replica, Task, unit
-from tests.conftest import make_features
+from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import needs
 from workflow.lib.evaluation.cell import Bench, Cell

@@ -99,6 +99,7 @@ def test_every_seed_of_a_variant_has_its_metrics_its_choice_and_its_curve(made: 
     for seed in variant["seeds"]:
         assert seed["metrics"]["accuracy"] == seed["metrics"]["accuracy_last"] == 0.25
         assert (seed["point"], seed["curve"], seed["notes"]) == ({"epoch": 2}, [0.25, 0.25], ["it guesses"])
+        assert seed["curve_at"] == [1, 2]
 
 
 def test_a_variant_that_could_not_run_says_why(made: dict[str, Any]) -> None:
@@ -114,6 +115,25 @@ def test_provenance_names_what_a_result_hangs_on(made: dict[str, Any]) -> None:
     assert origin["device"].startswith("cpu")
     assert 10 < origin["peak_memory_mb"] < 100_000
     assert origin["peak_gpu_memory_mb"] == 0
+
+
+def test_provenance_says_how_images_became_the_features(made: dict[str, Any]) -> None:
+    assert made["provenance"]["extraction"] == {}
+    preprocess = {"size": 32, "mean": [0.5] * 3, "std": [1.0] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    metadata = {
+        "preprocess": json.dumps(preprocess),
+        "activation": "QuickGELU",
+        "recipe": "the tag openai",
+        "weights_sha256": "b" * 64,
+        "templates": ["a {}."],
+        "left_out": {"a.png": "no image", "b.png": "no image"},
+        "zeros": {"train_x": [1, 2], "test_x": [3]},
+    }
+    told = records.provenance("cpu", 1, "f", "a" * 64, "", metadata)["extraction"]
+    assert told["preprocess"] == preprocess
+    assert (told["activation"], told["recipe"], told["weights_sha256"]) == ("QuickGELU", "the tag openai", "b" * 64)
+    assert (told["left_out"], told["zeros"]) == (2, 3)
+    records.check(made | {"provenance": made["provenance"] | {"extraction": told}}, "here")
 
 
 def test_in_a_checkout_the_commit_is_named() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from methods.contract.base import Candidate, Method, Replica, Task
-from tests.conftest import make_features
 from tests.reporting.grid import plan, record
+from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import records
 from workflow.lib.reporting import tables

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import make_features
+from tests.samples import make_features
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import support_files, supports

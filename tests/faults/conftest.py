@@ -6,13 +6,6 @@ from typing import Any
 import pytest
 
 from tests.faults import study
-from tests.test_workflow import ROOT, copy_code
-
-
-@pytest.fixture(scope="session")
-def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code as it was when the tests began."""
-    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
 
 
 @pytest.fixture(scope="session")

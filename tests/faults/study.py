@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.conftest import make_features, without
 from tests.encoding import tiny
-from tests.test_views import photographs
-from tests.test_workflow import PLUGIN, save_vectors
+from tests.samples import make_features, without
+from tests.studies import photographs, save_vectors
+from tests.test_workflow import PLUGIN
 from workflow.lib.jobs import orphans
 
 PATIENCE = 500  # seconds that nothing takes, however busy the machine

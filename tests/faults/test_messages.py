@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults import study
 from tests.faults.test_orphans import CELL, hold
-from tests.test_workflow import ROOT
+from tests.studies import ROOT
 from workflow.lib.evaluation import records
 
 pytestmark = pytest.mark.slow

@@ -71,10 +71,13 @@ def test_a_class_without_test_images_is_fine(tmp_path):
         ({"classnames": None}, "no array classnames"),
         (
             {"classnames": np.array([0, 1, 2])},
-            r"classnames is int64 of shape \(3,\); strings of shape \(K,\) are wanted",
+            r"classnames is int64 of shape \(3,\); strings of shape \(K,\) are wanted: save np.array\(classnames, dtype=str",
         ),
-        ({"classnames": np.array(CLASSNAMES, object)}, "classnames is an array of Python objects"),
-        ({"classnames": np.array(["heron"])}, "train_y has label 1 in row 1; labels go from 0 to 0"),
+        (
+            {"classnames": np.array(CLASSNAMES, object)},
+            r"classnames is an array of Python objects, which is never unpickled: save np.array\(names, dtype=str\)",
+        ),
+        ({"classnames": np.array(["heron"])}, "one class only, 'heron': there is nothing to tell it from"),
         ({"train_x": np.array([[None]])}, "train_x is an array of Python objects, which is never unpickled"),
         ({"train_x": np.ones((6, 4), int)}, "train_x is int64 .* floating-point numbers are wanted"),
         ({"train_x": np.ones((6, 4, 1))}, r"train_x has shape \(6, 4, 1\); \(N, D\) is wanted"),
@@ -82,15 +85,29 @@ def test_a_class_without_test_images_is_fine(tmp_path):
         ({"train_x": np.full((6, 4), 1e300)}, "train_x has NaN or infinite values, first in row 0"),
         ({"train_x": NAN}, "train_x has NaN or infinite values, first in row 0"),
         ({"train_y": np.arange(6.0)}, "train_y is float64 .* integers from 0 to K - 1 are wanted"),
-        ({"train_y": np.arange(6) % 3 + 1}, "train_y has label 3 in row 2; labels go from 0 to 2"),
+        ({"train_y": np.arange(6) % 3 + 2}, "train_y has label 3 in row 1; labels go from 0 to 2"),
+        (
+            {"train_y": np.arange(6) % 3 + 1, "test_y": np.arange(5) % 3 + 1},
+            "labels go from 1 to 3, and are wanted from 0 to 2: save train_y - 1, test_y - 1",
+        ),
         ({"train_y": np.arange(6) % 2}, r"train has no image of class 2 \('crane'\)"),
         ({"test_x": np.ones((5, 3))}, "the number of dimensions D differs: train_x has 4, test_x has 3"),
-        ({"text_x": np.ones((3, 2, 4))}, r"text_x is float64 of shape \(3, 2, 4\); shape \(K, D\) is wanted"),
+        ({"text_x": np.ones((3, 2, 4))}, r"\(3, 2, 4\); shape \(K, D\) with K = 3 is wanted: save the mean over templates"),
+        ({"text_x": np.ones((4, 3))}, r"\(4, 3\), which is \(D, K\); shape \(K, D\) with K = 3 is wanted: save text_x.T"),
+        ({"text_x": np.ones(4)}, r"text_x is float64 of shape \(4,\); shape \(K, D\) with K = 3 is wanted"),
+        ({"text_x": np.eye(3, 4) * [[1], [0], [1]]}, "text_x has only zeros in row 1: no direction to compare$"),
         ({"text_x": np.ones((4, 4))}, "with K = 3 is wanted"),
         ({"train_views": np.ones((6, 4))}, r"train_views has shape \(6, 4\); \(N, V, D\) with N = 6"),
         ({"train_views": np.ones((6, 2, 4), int)}, "train_views is int64 .* floating-point numbers are wanted"),
         ({"logit_scale": np.ones(2)}, "a single number is wanted"),
         ({"logit_scale": np.array(-1.0)}, "logit_scale is -1.0; a positive number is wanted"),
+        ({"logit_scale": np.array(4.6052)}, r"is 4.6052, .*if this is its logarithm, .* save np.exp of it, 100; `logit"),
+        ({"logit_scale": np.array(2.6593)}, "if this is its logarithm, as models store it, save np.exp of it, 14.29; "),
+        ({"logit_scale": np.array(0.01)}, "is 0.01, .*if this is a temperature, save one over it, 100; `logit_scale: NUM"),
+        ({"logit_scale": np.array(1)}, "logit_scale is 1, .*5 to 1000, is wanted; `logit_scale: NUMBER` in the backbone"),
+        ({"logit_scale": np.array(1001.0)}, "logit_scale is 1001, and exp.logit_scale. of a CLIP model, 5 to 1000, is"),
+        ({"train_x": np.where(np.arange(6)[:, None] % 3 == 1, 0, split(6).x)}, r"only zeros in row 1 \(2 rows in all\)"),
+        ({"train_views": np.ones((6, 2, 4)) * (np.arange(6) != 4)[:, None, None]}, "train_views has only zeros in row 4"),
     ],
 )
 def test_wrong_features_from_elsewhere_are_one_line(tmp_path, changes, message):
@@ -99,6 +116,28 @@ def test_wrong_features_from_elsewhere_are_one_line(tmp_path, changes, message):
         read_npz(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("scale", [5.0, 14.3, 1000])
+def test_scales_of_clip_models_are_taken(tmp_path, scale):
+    assert read_npz(npz(tmp_path, logit_scale=np.array(scale))).logit_scale == pytest.approx(scale)
+
+
+@pytest.mark.parametrize("scale", [4.6, 0.01, 1e4])
+def test_a_scale_that_the_study_says_is_taken_whatever_the_file_has(tmp_path, scale):
+    assert read_npz(npz(tmp_path, logit_scale=np.array(4.6)), logit_scale=scale).logit_scale == pytest.approx(scale)
+    assert read_npz(npz(tmp_path), logit_scale=scale).logit_scale == pytest.approx(scale)
+
+
+def test_rows_of_zeros_that_are_let_in_are_counted_and_named(tmp_path, caplog):
+    x = split(6).x.copy()
+    x[[1, 4]] = 0
+    found = read_npz(npz(tmp_path, train_x=x), allow_zeros=True)
+    assert found.metadata["zeros"] == {"train_x": [1, 4]}
+    assert "train_x: 2 rows of zeros, the first in [1, 4]" in caplog.text
+    assert "zeros" not in read_npz(npz(tmp_path), allow_zeros=True).metadata
+    with pytest.raises(UserError, match="text_x has only zeros in row 0"):
+        read_npz(npz(tmp_path, text_x=np.zeros((3, 4))), allow_zeros=True)
 
 
 def test_objects_are_never_unpickled(tmp_path):

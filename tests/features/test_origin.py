@@ -30,6 +30,8 @@ def test_the_same_features(metadata, wanted):
         (SPEC | {"model": "ViT-L-14"}, ["a {}."], "x: the model was ViT-B-32 when .*, and is ViT-L-14 in this study"),
         (SPEC | {"pretrained": "laion"}, ["a {}."], "pretrained was openai"),
         (SPEC | {"precision": "fp16"}, ["a {}."], "the precision was fp32"),
+        (SPEC | {"quick_gelu": False}, ["a {}."], "the quick_gelu of the backbone was the model's when .* is False in"),
+        (SPEC | {"preprocess": {"size": 300}}, ["a {}."], "the preprocess of the backbone was the model's when"),
         (SPEC, ["the {}."], r"the list of templates was \['a {}.'\]"),
         ({"features": "a.npz"}, ["a {}."], "the model was ViT-B-32 .* is none, but vectors from elsewhere"),
         ({"model": "a.json", "weights": "a.pt"}, ["a {}."], "the model was ViT-B-32 .* is one by path"),
@@ -38,3 +40,16 @@ def test_the_same_features(metadata, wanted):
 def test_others(backbone, templates, message):
     with pytest.raises(UserError, match=message):
         origin.check(MADE, {"backbone": backbone, "templates": templates}, "x")
+
+
+@pytest.mark.parametrize(("theirs", "told"), [("0" * 16, True), ("f" * 16, False), ("", False)])
+def test_features_of_another_list_of_images_are_told(tmp_path, theirs, told):
+    index = tmp_path / "index.json"
+    wanted = {"backbone": SPEC, "templates": ["a {}."], "index": str(index)}
+    metadata = MADE | ({"index": theirs} if theirs else {})
+    origin.check(metadata, wanted, "x")  # there is no index to hold them to
+    index.write_text(f'{{\n  "fingerprint": "{"f" * 16}",\n  "classnames": []}}')
+    if not told:
+        return origin.check(metadata, wanted, "x")
+    with pytest.raises(UserError, match=f"x: these features were made from another list of images than {index}; give"):
+        origin.check(metadata, wanted, "x")

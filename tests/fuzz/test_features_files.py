@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
-from tests.conftest import make_features
 from tests.fuzz.corpus import TEXTS, TRAPS, damaged, json_text, mutated, outcome
+from tests.samples import make_features
 from workflow.lib.errors import UserError
 from workflow.lib.features import npz as from_npz
 from workflow.lib.features import store, tensorfile

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from tests.conftest import make_features
 from tests.fuzz.corpus import TRAPS, damaged, json_text, mutated, outcome
+from tests.samples import make_features
 from workflow.lib.evaluation import support_files, supports
 from workflow.lib.features.store import Features
 

@@ -222,6 +222,11 @@ class LossWhereThereIsNone(Sound):
         return logits
 
 
+class HookOfAnotherLibrary(LinearProbe):
+    def training_step(self, batch: Array) -> Array:
+        return batch
+
+
 class HookOfAnotherBase(Sound):
     def penalty(self, head: Any) -> None:
         return None
@@ -239,7 +244,8 @@ BROKEN = [
     (NeedsWhatThereIsNot, "needs", "found 'txet'; did you mean 'text'?"),
     (NeedsItWithASwitch, "needs", "found 'veiws'; did you mean 'views'?"),
     (MisspeltPenalty, "hooks", "found `MisspeltPenalty.penality`: did you mean `penalty`?"),
-    (LossWhereThereIsNone, "hooks", "found `LossWhereThereIsNone.loss`: there is no such hook; there are classifier"),
+    (LossWhereThereIsNone, "hooks", "found `LossWhereThereIsNone.loss`: only TrainedMethod has it"),
+    (HookOfAnotherLibrary, "hooks", "found `HookOfAnotherLibrary.training_step`: there is no such hook; there are"),
     (HookOfAnotherBase, "hooks", "found `HookOfAnotherBase.penalty`: only TrainedMethod has it"),
     (Transposed, "shapes", "floating-point logits of shape (1, 40, 5), found float64 of (40, 5)"),
     (ReadsWhatItDoesNotDeclare, "shapes", "that is declared (alpha), found 'aplha'; did you mean 'alpha'?"),

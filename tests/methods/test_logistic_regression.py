@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from methods.contract.base import Replica
 from methods.logistic_regression import LogisticRegression
 from methods.tools.problems import problem, scores
-from tests.conftest import make_features
+from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 
 AT = problem(5, [6] * 5)

@@ -27,6 +27,7 @@ def plan(**changes: Any) -> Plan:
         "select": "last",
         "also": [],
         "peeking_gap": False,
+        "curve": 0,
         "references": {},
         "methods": methods,
     }
@@ -83,7 +84,7 @@ def _variant(name: str, found: Sequence[float] | str, notes: Sequence[str]) -> d
 
 def _seed(seed: int, accuracy: float, notes: Sequence[str]) -> dict[str, Any]:
     metrics = {"accuracy": accuracy, "mean_per_class": 0.5, "top5": 0.9, "nll": 1.5, "ece": 0.1, "fit_seconds": 0.25}
-    return {"seed": seed, "metrics": metrics, "point": {}, "curve": [], "notes": list(notes)}
+    return {"seed": seed, "metrics": metrics, "point": {}, "curve": [], "curve_at": [], "notes": list(notes)}
 
 
 # digits: probe, zero-shot, adapter; then planes.

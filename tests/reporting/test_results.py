@@ -61,6 +61,17 @@ def test_what_is_missing_is_listed(tmp_path: Path) -> None:
     assert results.gather(grid.plan(), tmp_path).missing == [gone]
 
 
+def test_what_is_to_be_computed_again_is_missing_although_its_old_record_is_there(tmp_path: Path) -> None:
+    """Damaged, or of another number of seeds: nobody reads it."""
+    grid.write(tmp_path)
+    key = ("planes", "nano", "adapter", "all")
+    old = tmp_path.joinpath("metrics", *key).with_suffix(".json")
+    old.write_text("{")
+    found = results.gather(grid.plan(), tmp_path, [key])
+    assert found.missing == [old]
+    assert set(found.records) == set(grid.CELLS) - {key}
+
+
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     grid.write(tmp_path)
     (tmp_path / "metrics/planes/nano/adapter/1.json").write_text("{}")

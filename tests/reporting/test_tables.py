@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.reporting import grid
+from workflow.lib.evaluation import records
 from workflow.lib.evaluation.protocol import REGIMES
 from workflow.lib.reporting import rendering, tables
 from workflow.lib.reporting.tables import Number, Table
@@ -94,6 +95,24 @@ def test_the_protocol_is_stated_under_every_table_in_every_format(regime: str) -
     for table in (tables.dataset_table(found, "digits", "nano"), tables.summary_table(found)):
         assert f"Protocol: report val, select {regime}: {REGIMES[regime]}." in rendering.markdown(table)
         assert f"select {regime}".replace("_", "\\_") in rendering.latex(table)
+
+
+@pytest.mark.parametrize(
+    ("first", "line"),
+    [
+        (["a photo of a elk."], "Prompts: 'a photo of a elk.', and likewise for every class."),
+        (["a elk.", "the elk.", "elk."], "Prompts: 'a elk.', 'the elk.' and 1 more, and likewise for every class."),
+    ],
+)
+def test_the_prompts_are_stated_where_there_are_any(first: list[str], line: str) -> None:
+    found = grid.results()
+    assert "Prompts" not in rendering.markdown(tables.dataset_table(found, "digits", "nano"))
+    for (dataset, *_), record in found.records.items():
+        if dataset == "digits":
+            record["provenance"]["prompts"] = {"templates": ["{}"], "first": first}
+            records.check(record, "here")
+    assert line in rendering.markdown(tables.dataset_table(found, "digits", "nano"))
+    assert "Prompts" not in rendering.markdown(tables.dataset_table(found, "planes", "nano"))
 
 
 def test_seeds_are_stated() -> None:
@@ -306,3 +325,16 @@ def test_what_was_tested_and_can_t_be_told_from_the_best_is_marked() -> None:
     assert "$\\dagger$" in rendering.latex(table)
     untested = tables.dataset_table(grid.results(), "digits", "nano")
     assert "†" not in rendering.markdown(untested)
+
+
+def test_images_that_are_left_out_stand_under_the_table_of_their_data_set() -> None:
+    found = grid.results()
+    for place, record in found.records.items():
+        if place[0] == "digits":
+            record["provenance"]["extraction"] = {"activation": "GELU", "left_out": 3, "zeros": 2}
+    digits, planes = (tables.dataset_table(found, name, "nano") for name in ("digits", "planes"))
+    assert digits.caption[-2:] == [
+        "3 images can't be read and are left out; the log of the features lists them.",
+        "2 rows of the features are zeros.",
+    ]
+    assert planes.caption == DIGITS.caption

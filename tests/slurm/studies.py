@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import make_features
 from tests.slurm.cluster import Cluster
-from tests.test_workflow import ROOT, save_vectors
+from tests.studies import ROOT, of_vectors
 
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"
 STUDY = """\
@@ -84,12 +83,7 @@ class Fit:
 
 def fill(folder: Path, plugin: str = PLUGIN) -> Path:
     """A folder with the study, its plugin and its vectors."""
-    (folder / "vectors").mkdir(parents=True)
-    for seed, name in enumerate("ab"):
-        save_vectors(folder / "vectors" / f"{name}.npz", make_features(seed=seed))
-    (folder / "study.yaml").write_text(STUDY)
-    (folder / "watched.py").write_text(plugin)
-    return folder
+    return of_vectors(folder, STUDY, {"watched.py": plugin}, "ab")
 
 
 def start(folder: Path, *options: str, cluster: Cluster | None = None, target: str = "tables") -> subprocess.Popen[str]:

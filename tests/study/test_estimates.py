@@ -61,7 +61,16 @@ def test_what_is_not_there_yet_is_left_for_later() -> None:
 
 def test_the_longest_cells_come_first() -> None:
     order = [("all", 9, True), ("all", 3, True), ("10", 3, True), ("all", 5, False), ("1", 3, True), ("0", 1, False)]
-    found = [estimates.cell_priority(*cell) for cell in order]
+    found = [estimates.cell_priority(estimates.cell_cost(*cell), None) for cell in order]
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == len(found)
     assert found[0] < estimates.FIRST
+
+
+def test_the_cells_of_a_first_table_come_before_the_others_dataset_after_dataset() -> None:
+    """However many datasets there are and whatever a cell costs; and what cells need comes before them."""
+    costs = (0.05, 3e3)
+    found = [estimates.cell_priority(cost, wave) for wave in (0, 1, 2) for cost in reversed(costs)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] < estimates.FIRST
+    assert estimates.cell_priority(0.05, 5000) > estimates.cell_priority(estimates.cell_cost("all", 3000, True), None)

@@ -140,6 +140,26 @@ def test_what_may_be_left_out_has_defaults(here: Path) -> None:
     assert made.folders == {"data": "data", "features": "features", "results": "results"}
 
 
+def test_how_images_are_read_goes_with_every_source_that_has_them(here: Path) -> None:
+    text = BASE.replace("{source: digits}", "{source: digits, skip_bad_images: true, max_aspect: 300}")
+    digits = load(write(here, text.replace("    path:", "    max_pixels: 400000000\n    path:"))).datasets
+    assert digits["digits"] == {
+        "source": "digits",
+        "templates": ["a photo of the number {}.", "a handwritten digit {}."],
+        "skip_bad_images": True,
+        "max_aspect": 300,
+    }
+    assert digits["sheets"]["max_pixels"] == 400_000_000
+
+
+def test_a_tilde_in_a_backbones_paths_is_the_home_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    text = BASE.replace("pretrained: laion2b_s34b_b79k", "pretrained: laion2b_s34b_b79k, weights: ~/w.pt")
+    models = load(write(here, text.replace('"vectors/', '"~/'))).backbones
+    assert models["small"]["weights"] == f"{here}/w.pt"
+    assert models["given"]["features"] == f"{here}/{{dataset}}.npz"
+
+
 def test_views_are_mirrored_where_the_source_allows_it_and_the_entry_doesn_t_say(here: Path) -> None:
     digits = BASE.replace("{source: digits}", "{source: digits, views: 2}")
     text = digits.replace("    path:", "    views: 3\n    path:")
@@ -170,6 +190,21 @@ def test_the_studies_of_this_repository_are_right(path: Path, monkeypatch: pytes
     assert load(path).name
 
 
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        ({}, 20),
+        ({"curve": 7}, 7),
+        ({"curve": "all"}, 0),
+        ({"select": "val_full"}, 0),
+        ({"select": ["last", "report"]}, 0),
+    ],
+)
+def test_every_epoch_is_scored_where_a_regime_chooses(protocol: dict[str, Any], expected: int) -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"protocol": protocol}
+    assert study.load(config, []).curve == expected
+
+
 # --- what a wrong study ends with --------------------------------------------------------------------------------
 
 DATASETS, METHODS = BASE.index("datasets:"), BASE.index("methods:")
@@ -191,7 +226,13 @@ WRONG = [
         "a key of protocol",
         "  select: last",
         "  selection: last",
-        "15: protocol.selection: no such key; allowed: report, select, peeking_gap; did you mean 'select'?",
+        "15: protocol.selection: no such key; allowed: report, select, peeking_gap, curve; did you mean 'select'?",
+    ),
+    (
+        "no epoch to score",
+        "  select: last",
+        "  curve: 0",
+        "15: protocol.curve: found 0, allowed: a whole number from 1 to 100000, or 'all'",
     ),
     (
         "a key of folders",
@@ -203,14 +244,15 @@ WRONG = [
         "a key of a data set",
         "path: photographs",
         "pth: photographs",
-        "6: datasets.sheets.pth: not an option of source folder; did you mean path? (known: path)",
+        "6: datasets.sheets.pth: not an option of source folder; did you mean path? (known: path, classes)",
     ),
     (
         "a key of a backbone",
         "pretrained: ",
         "pretraned: ",
         "9: backbones.small.pretraned: not a key of a backbone; did you mean pretrained?"
-        " (known: model, pretrained, weights, precision, batch_size, features)",
+        " (known: model, pretrained, weights, preprocess, quick_gelu, precision, batch_size, features, logit_scale,"
+        " allow_zeros)",
     ),
     (
         "a parameter",
@@ -297,6 +339,54 @@ WRONG = [
         "{source: digits}",
         "{source: features, views: 2}",
         "3: datasets.digits.views: there are no images to augment; allowed: train_views (N, V, D) in the npz file",
+    ),
+    (
+        "bad images of no images",
+        "{source: digits}",
+        "{source: features, skip_bad_images: true}",
+        "3: datasets.digits.skip_bad_images: there are no images to read; allowed: leaving it away",
+    ),
+    (
+        "bad images that are no switch",
+        "{source: digits}",
+        "{source: digits, skip_bad_images: 3}",
+        "3: datasets.digits.skip_bad_images: found 3, allowed: true or false",
+    ),
+    (
+        "no pixels",
+        "{source: digits}",
+        "{source: digits, max_pixels: 0}",
+        "3: datasets.digits.max_pixels: found 0, allowed: at least 1",
+    ),
+    (
+        "an aspect that is no whole number",
+        "{source: digits}",
+        "{source: digits, max_aspect: 1.5}",
+        "3: datasets.digits.max_aspect: found 1.5, allowed: a whole number",
+    ),
+    (
+        "a preprocessing key",
+        "laion2b_s34b_b79k}",
+        "laion2b_s34b_b79k, preprocess: {avg: [0, 0, 0]}}",
+        "9: backbones.small.preprocess: avg is not one of its keys: mean, std, interpolation, resize_mode, size",
+    ),
+    (
+        "an activation in words",
+        "laion2b_s34b_b79k}",
+        "laion2b_s34b_b79k, quick_gelu: quick}",
+        "9: backbones.small.quick_gelu: 'quick' is not whether the weights were trained with QuickGELU: true or false",
+    ),
+    (
+        "a logit_scale beside a model",
+        "laion2b_s34b_b79k}",
+        "laion2b_s34b_b79k, logit_scale: 100}",
+        "9: backbones.small.logit_scale: has no meaning without features, which it is about",
+    ),
+    (
+        "a logit_scale that is none",
+        'npz"}',
+        'npz", logit_scale: -1}',
+        "10: backbones.given.logit_scale: -1 is not a number above 0 and up to 1e+06",
     ),
     (
         "a flip that is a share",

@@ -7,10 +7,16 @@ from pathlib import Path
 
 from workflow.lib.jobs import orphans, stale_lock
 from workflow.lib.errors import UserError
+from workflow.lib.study import images
 from workflow.lib.study.study import load as load_study
 
 try:
     STUDY = load_study(config, workflow.configfiles)
+    # What stands for the images that are the user's own. Jobs on a cluster read this file too, and don't look again.
+    if workflow.is_main_process:
+        IMAGES = images.look(STUDY, config, workflow.configfiles)
+    else:
+        IMAGES = images.known(STUDY)
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -76,6 +82,7 @@ def plan():
             "select": STUDY.select,
             "also": STUDY.also,
             "peeking_gap": STUDY.peeking_gap,
+            "curve": STUDY.curve,
             "references": STUDY.references,
             "methods": [
                 {

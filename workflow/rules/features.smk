@@ -1,4 +1,6 @@
 rule dataset:
+    input:
+        names_file,
     output:
         f"{DATA}/{{dataset}}/index.json",
     log:
@@ -13,6 +15,8 @@ rule dataset:
     params:
         spec=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         root=lambda wildcards, output: os.path.dirname(output[0]),
+        # The job looks for itself. That they differ is why it runs again.
+        contents=lambda wildcards: IMAGES.get(wildcards.dataset, ""),
         code=lambda wildcards: extraction_hash("dataset.py"),
     message:
         "data set {wildcards.dataset}: preparing images"
@@ -43,14 +47,14 @@ rule features:
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
-        views=views_option,
+        reading=images_options,
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         code=lambda wildcards: extraction_hash("features.py"),
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
-        " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 
@@ -76,14 +80,14 @@ rule shard:
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
-        views=views_option,
+        reading=images_options,
         code=lambda wildcards: extraction_hash("features.py"),
     message:
         "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
     shell:
         "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards}"
-        " --templates {params.templates:q} {params.views} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 

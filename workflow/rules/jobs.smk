@@ -6,6 +6,7 @@ from snakemake.io import sourcecache_entry
 from workflow.lib.study import estimates
 from workflow.lib.jobs import passed
 from workflow.lib.jobs.code import DECIDES_NO_FEATURE, code_hash
+from workflow.lib.data import names
 from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines
 
@@ -16,12 +17,23 @@ def extraction_hash(script):
 
 
 def dataset_options(dataset):
-    """What the images depend on: templates, supports and views are the concern of the jobs after."""
+    """What the index depends on: templates, supports and views are the concern of the jobs after."""
     return {
         key: value
         for key, value in STUDY.datasets[dataset].items()
-        if key == "source" or key not in COMMON
+        if key in ("source", "classnames") or key not in COMMON
     }
+
+
+def names_file(wildcards):
+    """The file with the names of the classes, where the data set has one."""
+    path = names.file_of(STUDY.datasets[wildcards.dataset].get("classnames"))
+    return [path] if path else []
+
+
+def index_file(wildcards):
+    """Where the index of a data set lies."""
+    return f"{DATA}/{wildcards.dataset}/{images.INDEX}"
 
 
 def shards(wildcards):
@@ -60,7 +72,7 @@ def extraction_inputs(wildcards):
     backbone = STUDY.backbones[wildcards.backbone]
     if "features" in backbone:
         return {"vectors": backbone["features"].replace("{dataset}", wildcards.dataset)}
-    files = {"index": f"{DATA}/{wildcards.dataset}/index.json"}
+    files = {"index": index_file(wildcards)}
     if "weights" in backbone:
         files["weights"] = backbone["weights"]
     if backbone["model"].endswith(".json"):
@@ -68,12 +80,21 @@ def extraction_inputs(wildcards):
     return files
 
 
-def views_option(wildcards):
-    """The augmented views to extract, where a model does it."""
+def images_options(wildcards):
+    """How a model's images are read: augmented views, and what is let in or left out."""
     dataset = STUDY.datasets[wildcards.dataset]
-    if "views" not in dataset or "features" in STUDY.backbones[wildcards.backbone]:
+    if "features" in STUDY.backbones[wildcards.backbone]:
         return ""
-    return f"--views {dataset['views']}" + ("" if dataset["flip"] else " --no-flip")
+    options = [
+        f"--{key.replace('_', '-')} {dataset[key]}"
+        for key in ("views", "max_pixels", "max_aspect")
+        if key in dataset
+    ]
+    if not dataset.get("flip", True):
+        options.append("--no-flip")
+    if dataset.get("skip_bad_images", False):
+        options.append("--skip-bad-images")
+    return " ".join(options)
 
 
 def seeds(spec):
@@ -97,6 +118,7 @@ def cell_spec(wildcards):
             "report": STUDY.report,
             "select": STUDY.select,
             "also": STUDY.also,
+            "curve": STUDY.curve,
             "supports": dataset.get("supports", ""),
             "allow_fewer": dataset.get("allow_fewer", False),
             "variants": [
@@ -113,11 +135,14 @@ def made_of(wildcards):
     When a job fails Snakemake removes its old output, and makes it anew only where something asks for it. What was
     computed from the old features asks by this.
     """
-    return {
+    backbone = STUDY.backbones[wildcards.backbone]
+    made = {} if "features" in backbone else {"index": index_file(wildcards)}
+    return made | {
         "images": dataset_options(wildcards.dataset),
+        "contents": IMAGES.get(wildcards.dataset, ""),
         "templates": STUDY.datasets[wildcards.dataset]["templates"],
-        "backbone": STUDY.backbones[wildcards.backbone],
-        "views": views_option(wildcards),
+        "backbone": backbone,
+        "reading": images_options(wildcards),
     }
 
 
@@ -127,10 +152,24 @@ def replicas(wildcards):
     return len(spec.variants) * seeds(spec)
 
 
-def cell_priority(wildcards):
-    """The longest cells first, by what is known before anything has been made."""
+def cell_cost(wildcards):
+    """What the cell takes beside others, by what is known before anything has been made."""
     trains = STUDY.methods[wildcards.method].method.gpu
-    return estimates.cell_priority(wildcards.shots, replicas(wildcards), trains)
+    return estimates.cell_cost(wildcards.shots, replicas(wildcards), trains)
+
+
+# The numbers of shots whose cells make a first table.
+FEWEST = (
+    "0",
+    min(STUDY.shots, key=lambda shots: float("inf" if shots == "all" else shots)),
+)
+WAVES = {dataset: wave for wave, dataset in enumerate(STUDY.datasets)}
+
+
+def cell_priority(wildcards):
+    """The cells of the fewest shots first, dataset after dataset, and then the longest."""
+    wave = WAVES[wildcards.dataset] if wildcards.shots in FEWEST else None
+    return estimates.cell_priority(cell_cost(wildcards), wave)
 
 
 def images_to_encode(wildcards, input):

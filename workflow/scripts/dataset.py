@@ -7,7 +7,7 @@ import json
 import logging
 from pathlib import Path
 
-from workflow.lib.data import datasets
+from workflow.lib.data import datasets, walk
 from workflow.lib.jobs import entry, logs
 
 log = logging.getLogger("workflow.scripts.dataset")
@@ -33,6 +33,8 @@ def main() -> None:
     datasets.write_index(arguments.out, index)
     sizes = ", ".join(f"{split} {len(entries)}" for split, entries in index.splits.items())
     log.info("%s: %d classes; images: %s", arguments.name, len(index.classnames), sizes)
+    if index.left_out:
+        log.info("%s: left out: %s", arguments.name, walk.summary(index.left_out))
 
 
 if __name__ == "__main__":

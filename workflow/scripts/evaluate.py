@@ -91,7 +91,9 @@ def _compute(
     arrays = cells.predictions(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
     clock["total"] = clocks.alive() - waited
-    provenance = records.provenance(device, arguments.threads, arguments.features, read.sha256, arguments.code)
+    provenance = records.provenance(
+        device, arguments.threads, arguments.features, read.sha256, arguments.code, read.metadata
+    )
     trainings = sum(len(result.outcomes) for result in results)
     _log(f"done: {trainings} trainings in {clock['fit']:.1f} s, {clock['total']:.1f} s in all")
     return records.record(bench, results, clock, provenance), arrays

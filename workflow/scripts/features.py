@@ -34,6 +34,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--spec", required=True, type=json.loads, help="JSON: the backbone as in the study")
     parser.add_argument("--views", type=int, default=0, help="augmented views of each train image (default: 0)")
     parser.add_argument("--no-flip", action="store_true", help="no view is mirrored")
+    parser.add_argument("--skip-bad-images", action="store_true", help="go on without images that can't be read")
+    parser.add_argument("--max-pixels", type=int, help="pixels of the largest image that is read")
+    parser.add_argument("--max-aspect", type=int, help="how many times as long as wide an image may be")
     parser.add_argument("--shard", type=int, default=1, help="which shard this job is, from 1 (default: 1)")
     parser.add_argument("--shards", type=int, default=1, help="in how many shards images are taken (default: 1)")
     parser.add_argument("--gathered", type=Path, help="the features, gathered from shards: they only get their name")
@@ -71,15 +74,23 @@ def write(out: Path, made: Features) -> None:
     store.write(out, made)
     sizes = ", ".join(f"{name} {len(split.y)}" for name, split in made.splits.items())
     views = "" if made.train_views is None else f"; views of each train image: {made.train_views.shape[1]}"
-    log.info("wrote %s: %d classes; images: %s%s", out, len(made.classnames), sizes, views)
+    log.info("wrote %s: %d classes; images: %s%s%s", out, len(made.classnames), sizes, views, left_out(made))
+
+
+def left_out(made: Features) -> str:
+    """How many images are missing, if any are."""
+    missing = made.metadata.get("left_out")
+    return f"; left out: {len(missing)}" if missing else ""
 
 
 def from_elsewhere(arguments: argparse.Namespace) -> Features:
     """The features in the file that the spec names for this dataset."""
     path = arguments.spec["features"].replace("{dataset}", arguments.dataset)
     log.info("reading %s", path)
-    found = npz.read_npz(path)
+    given = {key: arguments.spec[key] for key in ("logit_scale", "allow_zeros") if key in arguments.spec}
+    found = npz.read_npz(path, **given)
     metadata = {
+        **found.metadata,
         "dataset": arguments.dataset,
         "backbone": arguments.backbone,
         "spec": arguments.spec,
@@ -94,6 +105,10 @@ def from_images(arguments: argparse.Namespace) -> None:
         raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given")
     found, shard = index.read_index(arguments.index), Shard(arguments.shard, arguments.shards)
     part = extract(arguments, found, shard)
+    if part.metadata is not None:
+        # Which list of images these are of, and by which names the model knows the classes.
+        listed = {"index": found.fingerprint()} | ({"names": found.prompt_names()} if found.names else {})
+        part = replace(part, metadata=part.metadata | listed)
     if shard.count == 1:
         write(arguments.out, shards.gather(found, [part]))
     else:
@@ -106,7 +121,10 @@ def extract(arguments: argparse.Namespace, found: Index, shard: Shard) -> Part:
     device = devices.choose(arguments.device, arguments.jobs_per_gpu, log.info)
     # torch and open_clip take seconds to import: nobody waits for them to hear that there is no index.
     from workflow.lib.encoding import extraction
+    from workflow.lib.encoding.images import Limits, Reader
 
+    given = {"pixels": arguments.max_pixels, "aspect": arguments.max_aspect}
+    limits = Limits(**{key: value for key, value in given.items() if value is not None})
     return extraction.extract(
         found,
         arguments.spec,
@@ -117,6 +135,7 @@ def extract(arguments: argparse.Namespace, found: Index, shard: Shard) -> Part:
         views=arguments.views,
         flip=not arguments.no_flip,
         shard=shard,
+        reader=Reader(limits, skip=arguments.skip_bad_images),
     )
 
 

@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from workflow.lib import files
@@ -16,12 +17,18 @@ from workflow.lib.reporting.results import Plan, Results, gather, tidy, training
 def main() -> None:
     arguments = _arguments()
     plan = Plan(**json.loads(arguments.plan))
-    results = gather(plan, arguments.folder)
-    if results.missing and not arguments.partial:
+    pending = [tuple(key) for key in json.load(sys.stdin)] if arguments.early else []
+    results = gather(plan, arguments.folder, frozenset(pending))
+    partial = arguments.partial or arguments.early
+    if results.missing and not partial:
         raise UserError(f"{results.missing[0]}: missing, and {len(results.missing) - 1} more: run the study first")
     made = render(results, arguments.folder)
-    into = arguments.folder / ("partial_tables" if arguments.partial else "tables")
+    if results.missing:
+        made = {name: unfinished(table, results) for name, table in made.items()}
+    into = arguments.folder / ("partial_tables" if partial else "tables")
     write(results, made, into)
+    if arguments.early:
+        return
     for name, table in made.items():
         if not name.endswith(("comparison", "peeking", "intervals")):  # too wide for a terminal, or an aside
             print(rendering.plain(table))
@@ -30,6 +37,12 @@ def main() -> None:
         print(_report_missing(results, arguments.folder, into))
     else:
         files.write_json(arguments.folder / "study.json", asdict(plan))
+
+
+def unfinished(table: tables.Table, results: Results) -> tables.Table:
+    """The table, which says that cells are missing."""
+    there, missing = len(results.records), len(results.missing)
+    return replace(table, caption=[f"Unfinished: {there} of {there + missing} cells are there.", *table.caption])
 
 
 def _report_missing(results: Results, folder: Path, into: Path) -> str:
@@ -81,6 +94,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plan", required=True, help="the study's grid and protocol as JSON")
     parser.add_argument("--folder", required=True, type=Path, help="results/<study>")
     parser.add_argument("--partial", action="store_true", help="tables of what there is, and what is missing and why")
+    early = "tables of what there is, without a word; cells that are to be computed come as JSON on standard input"
+    parser.add_argument("--early", action="store_true", help=early)
     return parser.parse_args()
 
 

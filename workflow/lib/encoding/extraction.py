@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from workflow.lib.data.index import Index
-from workflow.lib.encoding import backbones
+from workflow.lib.encoding import backbones, bad_images, pipeline, preprocessing, prompts
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.encoding.encoder import Encoder
-from workflow.lib.encoding.images import Preprocess
+from workflow.lib.encoding.images import Preprocess, Reader, open_rgb
 from workflow.lib.encoding.shards import WHOLE, Part, Shard
 from workflow.lib.encoding.views import Augmentation
 from workflow.lib.encoding.views import load as load_views
@@ -34,10 +32,6 @@ log = logging.getLogger(__name__)
 
 # On a CPU every thread has a batch of its own: small ones stay in its cache and share the work out evenly.
 DEFAULT_BATCH_SIZE = {"cpu": 16, "cuda": 64}
-_BATCHES_AHEAD = 2
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def extract(
@@ -50,11 +44,12 @@ def extract(
     views: int = 0,
     flip: bool = True,
     shard: Shard = WHOLE,
+    reader: Reader | None = None,
 ) -> Part:
     """Load the backbone of `spec` once, and take the shard's images and, in the first, the class names through it.
 
-    `views` of every train image are added, half of them mirrored if `flip`. `names` goes into the metadata. Raises
-    `UserError` where the model can't be had, an image can't be read or memory runs out.
+    `views` of every train image are added, half of them mirrored if `flip`. `names` goes into the metadata. Images are
+    opened by `reader`. Raises `UserError` where the model can't be had, images can't be read or memory runs out.
     """
     size = spec.get("batch_size") or DEFAULT_BATCH_SIZE[backbones.choose_device(device).type]
     paths = [index.root / file for entries in index.splits.values() for file, _ in entries]
@@ -63,23 +58,31 @@ def extract(
     if not rows and not view_rows:
         log.info("%s: no batch is left for it: %d images in batches of %d", shard, len(paths), size)
         return Part()
-    with _clear_about_memory(size):
+    mine, reader = [paths[row] for row in rows], reader or Reader()
+    wanted = [*mine, *(viewed[row][1] for row in view_rows)]
+    with _clear_about_memory(size), bad_images.all_named(wanted, reader, threads):
         backbone = backbones.load(spec, device)
-        log.info("%s on %s, %s, weights %s", spec["model"], backbone.device, backbone.dtype, backbone.fingerprint[:12])
+        _introduce(backbone, spec)
         made = Part(logit_scale=backbone.logit_scale, metadata={**names, **_provenance(backbone, spec, templates)})
         if shard.number == 1 and templates:
-            made = replace(made, text=embed_texts(backbone, index.classnames, templates, size, threads))
+            of_names = partial(embed_texts, backbone, templates=templates, batch_size=size, threads=threads)
+            made = replace(made, text=prompts.embed(index, templates, backbone.tokenizer, of_names))
         if rows:
-            x = embed_images(backbone, [paths[row] for row in rows], size, threads)
-            made = replace(made, start=rows.start, x=x)
-        if not views:
-            return made
-        how = augmentation(backbone, flip)
-        made = replace(made, metadata={**(made.metadata or {}), "views": {"count": views, **how.describe()}})
+            made = replace(made, start=rows.start, x=embed_images(backbone, mine, size, threads, reader=reader))
+        if views:
+            how = augmentation(backbone, flip)
+            made = replace(made, metadata={**(made.metadata or {}), "views": {"count": views, **how.describe()}})
         if view_rows:
-            found = embed_views(backbone, [viewed[row] for row in view_rows], how, views, size, threads)
+            found = embed_views(backbone, [viewed[row] for row in view_rows], how, views, size, threads, reader)
             made = replace(made, views_start=view_rows.start, views=found)
-        return made
+    return replace(made, left_out=bad_images.told(index.root, reader))
+
+
+def _introduce(backbone: Backbone, spec: Mapping[str, Any]) -> None:
+    """Say in the log what the images go through."""
+    log.info("%s on %s, %s, weights %s", spec["model"], backbone.device, backbone.dtype, backbone.fingerprint[:12])
+    how = preprocessing.words(json.loads(backbone.preprocessing))
+    log.info("images: %s; activation %s; from %s", how, backbone.activation, backbone.recipe)
 
 
 @contextmanager
@@ -110,6 +113,8 @@ def _provenance(backbone: Backbone, spec: Mapping[str, Any], templates: Sequence
         "spec": dict(spec),
         "weights_sha256": backbone.fingerprint,
         "preprocess": backbone.preprocessing,
+        "activation": backbone.activation,
+        "recipe": backbone.recipe,
         "precision": spec.get("precision", "fp32"),
         "device": backbone.device.type,
         "versions": {name: version(name) for name in ("open_clip_torch", "torch", "torchvision", "pillow")},
@@ -117,7 +122,12 @@ def _provenance(backbone: Backbone, spec: Mapping[str, Any], templates: Sequence
 
 
 def embed_images(
-    backbone: Backbone, paths: Sequence[Path], batch_size: int, threads: int, decode_ahead: bool | None = None
+    backbone: Backbone,
+    paths: Sequence[Path],
+    batch_size: int,
+    threads: int,
+    decode_ahead: bool | None = None,
+    reader: Callable[[Path], Image] = open_rgb,
 ) -> NDArray[np.float32]:
     """Pooled embeddings `(N, D)`, not normalised, of the images in `paths`, with a progress line.
 
@@ -125,11 +135,13 @@ def embed_images(
     a forward pass spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads
     takes whole batches from file to embedding, on one core.
     """
-    preprocess = Preprocess(backbone.preprocess)
+    preprocess = Preprocess(backbone.preprocess, reader)
     ahead = backbone.device.type != "cpu" if decode_ahead is None else decode_ahead
-    batches, encode = _batches(paths, batch_size), _encoder(backbone, preprocess, batch_size)
-    with bar(len(paths), "images") as progress, _one_core_a_thread(backbone.device):
-        return _gather(_both(preprocess.load, encode, batches, threads, ahead), len(paths), progress.update)
+    batches, encode = pipeline.batches(paths, batch_size), _encoder(backbone, preprocess, batch_size)
+    with bar(len(paths), "images") as progress, pipeline.one_core_a_thread(backbone.device):
+        return pipeline.gather(
+            pipeline.both(preprocess.load, encode, batches, threads, ahead), len(paths), progress.update
+        )
 
 
 def embed_views(
@@ -139,14 +151,17 @@ def embed_views(
     count: int,
     batch_size: int,
     threads: int,
+    reader: Callable[[Path], Image] = open_rgb,
 ) -> NDArray[np.float32]:
     """Pooled embeddings `(N, count, D)`, not normalised, of views of images, each with its row in its split."""
     ahead = backbone.device.type != "cpu"
-    batches = _batches(images, _images_at_once(batch_size, count))
+    batches = pipeline.batches(images, _images_at_once(batch_size, count))
     encode = _encoder(backbone, Preprocess(backbone.preprocess), batch_size)
     total = len(images) * count
-    with bar(total, "views", unit="views") as progress, _one_core_a_thread(backbone.device):
-        x = _gather(_both(partial(load_views, how, count), encode, batches, threads, ahead), total, progress.update)
+    load = partial(load_views, how, count, opened=reader)
+    with bar(total, "views", unit="views") as progress, pipeline.one_core_a_thread(backbone.device):
+        made = pipeline.both(load, encode, batches, threads, ahead)
+        x = pipeline.gather(made, total, progress.update)
     return x.reshape(len(images), count, -1)
 
 
@@ -160,70 +175,13 @@ def _encoder(backbone: Backbone, preprocess: Preprocess, batch_size: int) -> Enc
     return Encoder(lambda images: backbone.encode_images(preprocess.finish(images.to(backbone.device))), batch_size)
 
 
-def _both(
-    load: Callable[[Item], torch.Tensor],
-    encode: Callable[[torch.Tensor], torch.Tensor],
-    items: Iterable[Item],
-    threads: int,
-    ahead: bool,
-) -> Iterator[torch.Tensor]:
-    """`encode(load(item))` of every item: `load` alone in the threads, ahead of `encode`, or both of them there."""
-    if ahead:
-        return map(encode, _in_order(load, items, threads))
-    return _in_order(lambda item: encode(load(item)), items, threads)
-
-
 def embed_texts(
     backbone: Backbone, classnames: Sequence[str], templates: Sequence[str], batch_size: int, threads: int
 ) -> NDArray[np.float32]:
     """Text embeddings `(K, T, D)`, not normalised: each of K classes in each of T templates."""
-    prompts = [template.replace("{}", name) for name in classnames for template in templates]
+    texts = prompts.prompts(classnames, templates)
     encoder = Encoder(backbone.encode_tokens, batch_size)
-    work = (backbone.tokenizer(batch) for batch in _batches(prompts, batch_size))
-    with bar(len(prompts), "texts", unit="texts") as progress, _one_core_a_thread(backbone.device):
-        embeddings = _gather(_in_order(encoder, work, threads), len(prompts), progress.update)
+    work = (backbone.tokenizer(batch) for batch in pipeline.batches(texts, batch_size))
+    with bar(len(texts), "texts", unit="texts") as progress, pipeline.one_core_a_thread(backbone.device):
+        embeddings = pipeline.gather(pipeline.in_order(encoder, work, threads), len(texts), progress.update)
     return embeddings.reshape(len(classnames), len(templates), -1)
-
-
-def _gather(results: Iterable[torch.Tensor], total: int, done: Callable[[int], object]) -> NDArray[np.float32]:
-    """The `total` rows of all results, each put into its place as it comes: they are never in memory twice."""
-    gathered, end = np.empty((0, 0), np.float32), 0
-    for part in results:
-        gathered = gathered if end else np.empty((total, part.shape[1]), np.float32)
-        gathered[end : end + len(part)] = part.numpy()
-        end += len(part)
-        done(len(part))
-    return gathered
-
-
-def _batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
-
-
-def _in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """`work` of every item, done by `threads` threads a few items ahead, and given out in the order of the items."""
-    pool = ThreadPoolExecutor(threads)
-    ahead: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            ahead.append(pool.submit(work, item))
-            if len(ahead) >= threads + _BATCHES_AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        # After an error or an interrupt the rest is dropped, not worked through.
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_core_a_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU, no threads within an operation: the embeddings then don't depend on the number of threads either."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

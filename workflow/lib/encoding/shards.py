@@ -7,8 +7,8 @@ so that every embedding is the same to the last bit. This module needs no torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,9 @@ WHOLE = Shard()
 class Part:
     """What one shard has made: embeddings `x (N, D)` of the images `start` and up, counted split after split.
 
-    `views (M, V, D)` are those of the images `views_start` and up of train. The first shard alone has the `text`. A
-    shard without images has neither `x` nor metadata.
+    `views (M, V, D)` are those of the images `views_start` and up of train. The first shard alone has the `text`. The
+    rows of images `left_out`, which can't be read, with the reason for each, say nothing. A shard without images has
+    neither `x` nor metadata.
     """
 
     start: int = 0
@@ -59,6 +60,7 @@ class Part:
     text: NDArray[np.float32] | None = None
     logit_scale: float = 0.0
     metadata: dict[str, Any] | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(path: str | os.PathLike[str], part: Part) -> None:
@@ -66,7 +68,7 @@ def write(path: str | os.PathLike[str], part: Part) -> None:
     tensors = {"x": part.x, "views": part.views, "text": part.text}
     numbers = {"start": part.start, "views_start": part.views_start, "logit_scale": part.logit_scale}
     made: dict[str, Rows] = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    tensorfile.write(path, made, {"part": numbers, "made": part.metadata})
+    tensorfile.write(path, made, {"part": numbers, "made": part.metadata, "left_out": dict(part.left_out)})
 
 
 def read(path: str | os.PathLike[str]) -> Part:
@@ -76,30 +78,49 @@ def read(path: str | os.PathLike[str]) -> Part:
         raise UserError(f"{file.where}: not the part of a shard; {tensorfile.REMEDY}")
     text = np.asarray(file["text"]) if "text" in file else None
     x, views = (file.get(name) for name in ("x", "views"))
-    return Part(**file.metadata["part"], x=x, views=views, text=text, metadata=file.metadata["made"])
+    numbers, made, left_out = (file.metadata[key] for key in ("part", "made", "left_out"))
+    return Part(**numbers, x=x, views=views, text=text, metadata=made, left_out=left_out)
 
 
 def gather(index: Index, parts: Sequence[Part]) -> Features:
     """The features of the images in `index` from all of its parts, none of which is loaded.
 
+    What a part has left out has no row, no label and no name in them, and stands in the metadata as `left_out`.
     Raises `UserError` where they don't fit together: made by different models or on different devices, or one missing.
     """
     made = [part for part in parts if part.metadata is not None]
     for part in made:
         _check_alike(made[0], part)
-    entries = [entry for split in index.splits.values() for entry in split]
-    x = _joined("images", [(part.start, part.x) for part in made], len(entries))
-    y = np.array([label for _, label in entries], dtype=np.int64)
-    splits, files, end = {}, {}, 0
-    for name, own in index.splits.items():
-        start, end = end, end + len(own)
-        splits[name] = Split(_Joined(x, start, end), y[start:end])
-        files[name] = [file for file, _ in own]
-    views = None
-    if any(part.views is not None for part in made):
-        pieces = _joined("images with views", [(part.views_start, part.views) for part in made], len(files["train"]))
-        views = _Joined(pieces, 0, len(files["train"]))
-    return Features(splits, index.classnames, made[0].text, made[0].logit_scale, made[0].metadata or {}, views, files)
+    left_out = {file: reason for part in made for file, reason in part.left_out.items()}
+    x = _joined("images", [(part.start, part.x) for part in made], sum(map(len, index.splits.values())))
+    splits, files, end, views = {}, {}, 0, None
+    for name, entries in index.splits.items():
+        start, end = end, end + len(entries)
+        kept = _kept([file for file, _ in entries], left_out)
+        labels = np.array([label for _, label in entries], dtype=np.int64)
+        splits[name] = Split(_selected(x, start, kept), labels[kept])
+        files[name] = [entries[row][0] for row in kept]
+        if name == "train" and any(part.views is not None for part in made):
+            of_train = [(part.views_start, part.views) for part in made]
+            views = _selected(_joined("images with views", of_train, len(entries)), 0, kept)
+    metadata = {**(made[0].metadata or {}), **({"left_out": left_out} if left_out else {})}
+    return Features(splits, index.classnames, made[0].text, made[0].logit_scale, metadata, views, files)
+
+
+def _kept(files: Sequence[str], left_out: Mapping[str, str]) -> NDArray[np.int64]:
+    """The rows of a split's images without those that are left out."""
+    return np.flatnonzero([file not in left_out for file in files])
+
+
+def _selected(pieces: Sequence[tuple[int, Rows]], start: int, rows: NDArray[np.int64]) -> _Joined:
+    """These rows, counted from `start` on and ascending: runs of them side by side are pieces again."""
+    found: list[tuple[int, _Joined]] = []
+    end = 0
+    for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1):
+        first, last = (start + int(run[0]), start + int(run[-1]) + 1) if len(run) else (start, start)
+        found.append((end, _Joined(pieces, first, last)))
+        end += last - first
+    return found[0][1] if len(found) == 1 else _Joined(found, 0, end)
 
 
 def _check_alike(first: Part, other: Part) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,16 @@ class Augmentation:
         return (height - h) // 2, (width - w) // 2, h, w
 
 
-def load(augmentation: Augmentation, count: int, images: Sequence[tuple[int, Path]]) -> torch.Tensor:
+def load(
+    augmentation: Augmentation,
+    count: int,
+    images: Sequence[tuple[int, Path]],
+    opened: Callable[[Path], Image.Image] = open_rgb,
+) -> torch.Tensor:
     """`count` views of each `(row, file)`, one image after the other, as bytes `(N · count, H, W, 3)`.
 
-    Each file is decoded once. Raises `UserError` for one that can't be read.
+    Each file is decoded once. Raises `BadImageError` for one that can't be read.
     """
-    opened = ((row, open_rgb(path)) for row, path in images)
-    views = [augmentation.view(image, row, number) for row, image in opened for number in range(count)]
+    there = ((row, opened(path)) for row, path in images)
+    views = [augmentation.view(image, row, number) for row, image in there for number in range(count)]
     return torch.from_numpy(np.stack([np.asarray(view) for view in views]))

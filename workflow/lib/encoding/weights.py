@@ -6,10 +6,8 @@ import difflib
 import hashlib
 import json
 import logging
-import os
-import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 
 from methods.contract.params import brief
 from workflow.lib import files
+from workflow.lib.encoding import checkpoints
+from workflow.lib.encoding.recipes import Recipe
 from workflow.lib.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
@@ -26,15 +26,16 @@ log = logging.getLogger(__name__)
 _CONFIG_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
 _REMOTE_CODE = "trust_remote_code"  # with it transformers runs the Python files beside a tokenizer
 _LARGEST_SIZE = 1_000_000  # beyond it building the model takes all memory or all day
-_LONGEST_REASON = 300  # torch lists every key that does not fit; the first few tell
+_INSTALL = "; install what requirements.lock lists: python -m pip install -r requirements.lock"
+_FETCH = "; without a network, bring the hub's cache (HF_HOME) from a machine that has loaded this model"
 
 
 @dataclass(frozen=True)
 class Found:
-    """Weights: their file (`None` where open_clip finds them beside the config), and the preprocessing they want."""
+    """Weights: their file (`None` where open_clip finds them beside the config), and what they want."""
 
     file: Path | None
-    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe
 
 
 def resolve_model(model: str) -> str:
@@ -101,39 +102,25 @@ def tokenizer(name: str) -> Any:
     try:
         return open_clip.get_tokenizer(name)
     except Exception as error:  # a config's text_cfg goes to it unchecked
-        raise UserError(f"model: the tokenizer of {name} can't be had: {_shortened(error)}") from error
+        remedy = _INSTALL if isinstance(error, ImportError) else _FETCH if isinstance(error, OSError) else ""
+        raise UserError(f"model: the tokenizer of {name} can't be had: {checkpoints.reason(error)}{remedy}") from error
 
 
-def find(name: str, spec: Mapping[str, Any]) -> Found:
+def find(name: str, spec: Mapping[str, Any], recipe: Recipe) -> Found:
     """The weights that `spec` names for the model, downloaded where they are named by a tag or a hub.
 
-    With both `pretrained` and `weights` the tag says how images are preprocessed and the path where the file lies.
+    With both `pretrained` and `weights` the tag names the recipe and the path says where the file lies.
     """
-    preprocess = _of_tag(name, spec["pretrained"]) if "pretrained" in spec else {}
     if "weights" in spec:
-        path = Path(os.path.expanduser(spec["weights"]))
+        path = Path(spec["weights"])
         if not path.is_file():
             raise UserError(f"weights: no file {path}")
-        return Found(path.absolute(), preprocess)
+        return Found(path.absolute(), recipe)
     if name.startswith("hf-hub:"):
-        return Found(_from_hub(name.removeprefix("hf-hub:"), None))
+        return Found(_from_hub(name.removeprefix("hf-hub:"), None), recipe)
     if name.startswith("local-dir:"):
-        return Found(None)
-    return Found(_download(name, spec["pretrained"]), preprocess)
-
-
-def _of_tag(name: str, tag: str) -> dict[str, Any]:
-    """The preprocessing that the weights of a tag want."""
-    config = open_clip.get_pretrained_cfg(name, tag)
-    if not config:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none; give weights: path"
-        raise UserError(f"pretrained: {name} has no tag {tag!r}; its tags: {tags}")
-    activation = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
-    if bool(config.get("quick_gelu", False)) != activation:
-        # open_clip only warns, and the features come out subtly wrong.
-        raise UserError(f"pretrained: {tag!r} was trained with QuickGELU; use model: {name}-quickgelu")
-    # The size is the model's own, which open_clip sets after the tag's.
-    return {key: value for key, value in config.items() if key in ("mean", "std", "interpolation", "resize_mode")}
+        return Found(None, recipe)
+    return Found(_download(name, spec["pretrained"]), recipe)
 
 
 def _download(name: str, tag: str) -> Path:
@@ -171,31 +158,22 @@ def _root_cause(error: BaseException) -> str:
 def build(name: str, found: Found, precision: str, device: torch.device) -> Any:
     """The model with its weights. Raises `UserError` where they can't be read or don't fit."""
     by_path = found.file is not None and not name.startswith("hf-hub:")
+    recipe = found.recipe
+    activation = {} if recipe.quick_gelu is None else {"quick_gelu": recipe.quick_gelu}
     try:
-        return open_clip.create_model(
-            name,
-            pretrained=str(found.file) if by_path else None,
-            precision=precision,
-            device=device,
-            force_preprocess_cfg=dict(found.preprocess),
-            require_pretrained=True,
-        )
+        with checkpoints.loadable(found.file if by_path else None) as file, checkpoints.stretching_is_told():
+            return open_clip.create_model(
+                name,
+                pretrained=str(file) if file else None,
+                precision=precision,
+                device=device,
+                force_preprocess_cfg=dict(recipe.preprocess),
+                force_image_size=recipe.size,
+                require_pretrained=True,
+                **activation,
+            )
     except Exception as error:  # a file that holds something else fails anywhere between unzipping and resizing
-        raise UserError(_complaint(name, found.file, error)) from error
-
-
-def _complaint(name: str, file: Path | None, error: Exception) -> str:
-    reason = _shortened(error)
-    if "loading state_dict" in reason:
-        return f"weights: {file or name} do not fit model {name}: {reason}"
-    if isinstance(error, pickle.UnpicklingError):
-        return f"weights: {file or name} hold more than tensors, or are cut short; they are never unpickled: {reason}"
-    return f"weights: {file or name} can't be loaded into model {name}: {type(error).__name__}: {reason}"
-
-
-def _shortened(error: Exception) -> str:
-    text = one_line(error)
-    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."
+        raise UserError(checkpoints.complaint(name, found.file, error)) from error
 
 
 def fingerprint(model: torch.nn.Module, found: Found) -> str:

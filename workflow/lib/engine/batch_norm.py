@@ -24,8 +24,8 @@ class BatchNorm:
 
     def __init__(self, layers: Sequence[nn.BatchNorm1d]) -> None:
         first = layers[0]
-        if first.momentum is None or not first.track_running_stats or not first.affine:
-            raise ValueError("a BatchNorm1d in a head needs its weight, its running statistics and a momentum")
+        if self.lacks(first) or first.momentum is None:
+            raise ValueError("a BatchNorm1d of this kind needs its weight, its running statistics and a momentum")
         self.weight = stacked([layer.weight[None] for layer in layers])
         self.bias = stacked([layer.bias[None] for layer in layers])
         self.weights = {"weight": self.weight, "bias": self.bias}
@@ -36,10 +36,16 @@ class BatchNorm:
         self._constant: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._rooms = Rooms(lambda batch: Room(self, batch))
 
+    @staticmethod
+    def lacks(layer: nn.BatchNorm1d) -> bool:
+        """Whether a layer is without what this one works with."""
+        return layer.momentum is None or not layer.track_running_stats or not layer.affine
+
     def __call__(self, x: Tensor) -> Tensor:
         if not self.training:
             factor, shift = self.affine()
             return torch.addcmul(shift, x, factor)
+        refuse_tokens(x)
         return _Function.apply(x.expand(len(self.weight), *x.shape[-2:]), self.weight, self.bias, self)
 
     def standardised(self, constant: Tensor) -> Tensor:
@@ -82,6 +88,12 @@ class BatchNorm:
     def state(self, replica: int) -> dict[str, Tensor]:
         tensors = {"weight": self.weight, "bias": self.bias, "running_mean": self.mean, "running_var": self.var}
         return {name: tensor[replica, 0] for name, tensor in tensors.items()}
+
+
+def refuse_tokens(x: Tensor) -> None:
+    """Raise ValueError for anything but `(R, B, D)` and `(M, D)`."""
+    if x.dim() > 3:
+        raise ValueError(f"a BatchNorm1d in a head takes (R, B, D), found {tuple(x.shape)}: flatten all but the ends")
 
 
 def _buffer(value: Tensor | None) -> Tensor:

@@ -5,9 +5,11 @@ from itertools import count, pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from methods.contract.base import Replica, Support, Task
+from methods.contract.recipe import Recipe
 from workflow.lib.engine.heads import Trainable
 
 
@@ -17,12 +19,11 @@ class Batches:
     With one source an epoch's batches lie in the same memory as every other's: `shuffle`, then `batch(i)`.
     """
 
-    def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica], batch_size: int) -> None:
-        supports = zip(*(method.sources(task.of(replica), replica) for replica in replicas), strict=True)
-        self._sources = [
-            _Source(own, [replica.rng(_stream(i)) for replica in replicas], batch_size, task)
-            for i, own in enumerate(supports)
-        ]
+    def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica], recipe: Recipe) -> None:
+        supports = list(zip(*(method.sources(task.of(replica), replica) for replica in replicas), strict=True))
+        if recipe.views:
+            supports[0][0].every_view()  # says what to do where there are none
+        self._sources = [_Source(own, i, replicas, recipe, task) for i, own in enumerate(supports)]
         self.per_epoch = self._sources[0].count
         self.fixed = len(self._sources) == 1  # others come round at other times
         self._batches = [source.batches() for source in self._sources]
@@ -42,9 +43,9 @@ class Batches:
         return torch.cat([x for x, _ in parts], 1), torch.cat([y for _, y in parts], 1)
 
 
-def _stream(source: int) -> str:
-    """The name of the random stream that orders a source."""
-    return f"order{source}" if source else "order"
+def _stream(purpose: str, source: int) -> str:
+    """The name of a random stream of a source."""
+    return f"{purpose}{source}" if source else purpose
 
 
 def bounds(size: int, batch_size: int) -> list[tuple[int, int]]:
@@ -56,26 +57,46 @@ def bounds(size: int, batch_size: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
+class _Views:
+    """Which of its V views stands for each image in an epoch: one drawn for each, or the next one for all."""
+
+    def __init__(self, kind: str, count: int, rngs: Sequence[np.random.Generator]) -> None:
+        self._kind, self.count, self._rngs = kind, count, rngs
+        self._turn = -1
+
+    def __call__(self, size: int) -> NDArray[np.int64]:
+        """Of the next epoch, for each replica, `(R, size)`."""
+        self._turn += 1
+        if self._kind == "random":
+            return np.stack([rng.integers(self.count, size=size) for rng in self._rngs])
+        return np.full((len(self._rngs), size), self._turn % self.count)
+
+
 class _Source:
     """One set of samples for each replica; replicas that share it share its memory."""
 
     def __init__(
-        self, supports: Sequence[Support], rngs: Sequence[np.random.Generator], batch_size: int, task: Task
+        self, supports: Sequence[Support], place: int, replicas: Sequence[Replica], recipe: Recipe, task: Task
     ) -> None:
         device = task.device
-        self._size, self._rngs = len(supports[0].y), rngs
+        self._size = len(supports[0].y)
+        self._rngs, for_views = ([r.rng(_stream(name, place)) for r in replicas] for name in ("order", "views"))
         if any(len(support.y) != self._size for support in supports):
             raise ValueError("supports of different sizes can't be trained side by side")
-        distinct = {id(support.x): support for support in supports}
+        viewed = bool(recipe.views) and supports[0].views is not None
+        keys = [id(support.views if viewed else support.x) for support in supports]
+        distinct = dict(zip(keys, supports, strict=True))
         for support in distinct.values():
             if support.y.min() < 0 or support.y.max() >= task.classes:
                 found = f"{support.y.min()} to {support.y.max()}"
                 raise ValueError(f"labels to train on go from {found}; there are classes 0 to {task.classes - 1}")
-        self._x = torch.from_numpy(np.concatenate([support.x for support in distinct.values()])).to(device)
-        self._y = torch.from_numpy(np.concatenate([support.y for support in distinct.values()])).to(device)
+        samples = [support.every_view() if viewed else support for support in distinct.values()]
+        self._views = _Views(recipe.views, len(samples[0].y) // self._size, for_views) if viewed else None
+        self._x = torch.from_numpy(np.concatenate([one.x for one in samples])).to(device)
+        self._y = torch.from_numpy(np.concatenate([one.y for one in samples])).to(device)
         first_row = dict(zip(distinct, count(step=self._size), strict=False))
-        self._first = np.array([[first_row[id(support.x)]] for support in supports])
-        self._bounds = bounds(self._size, batch_size)
+        self._first = np.array([[first_row[key]] for key in keys])
+        self._bounds = bounds(self._size, recipe.batch_size)
         self.count = len(self._bounds)
         # The rows of a batch lie together, so that a step needs a view and a gather.
         self._rows = torch.empty(len(supports) * self._size, dtype=torch.int64, device=device)
@@ -92,7 +113,10 @@ class _Source:
 
     def shuffle(self) -> None:
         """Another epoch: a new order of the samples, each replica's from its own generator."""
-        order = np.stack([rng.permutation(self._size) for rng in self._rngs]) + self._first
+        images = np.stack([rng.permutation(self._size) for rng in self._rngs])
+        order = images + self._first
+        if self._views:
+            order = order * self._views.count + np.take_along_axis(self._views(self._size), images, 1)
         rows = np.concatenate([order[:, start:stop].ravel() for start, stop in self._bounds])
         self._rows.copy_(torch.from_numpy(rows))
         torch.index_select(self._y, 0, self._rows, out=self._labels)

@@ -1,6 +1,7 @@
 """The head of R replicas: what a method's `logits` gets, and what the engine trains."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from methods.contract.base import Array, Params, Replica, Support, Task
 from methods.contract.by_hand import Pullback
 from methods.contract.recipe import Recipe
-from workflow.lib.engine.layers import Layer, stack
+from workflow.lib.engine.layers import Layer, any_shape, stack
+from workflow.lib.engine.noise import Noise
 from workflow.lib.engine.stacking import stacked
 
 
@@ -31,6 +33,10 @@ class Trainable(Protocol):
 
     def penalty(self, head: Any) -> Array | None: ...
 
+    def loss(self, head: Any, logits: Array, labels: Array, x: Array) -> Array | None: ...
+
+    def overrides(self, hook: str) -> bool: ...
+
     def sources(self, task: Task, replica: Replica) -> Sequence[Support]: ...
 
     def recipe(self, task: Task, params: Params) -> Recipe: ...
@@ -41,6 +47,8 @@ class Head:
 
     def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica]) -> None:
         self._method = method
+        self._replicas = len(replicas)
+        self.noise = Noise(replicas, task.device)  # what its layers draw random numbers from
         self._parts = SimpleNamespace()
         self._layers: dict[str, Layer] = {}
         self._loose: dict[str, Tensor] = {}
@@ -55,7 +63,7 @@ class Head:
     def _stack(self, name: str, values: Sequence[Any], device: str) -> Any:
         """One stacked layer, parameter or constant from one of each replica."""
         if isinstance(values[0], nn.Module):
-            layer = stack([value.to(device) for value in values])
+            layer = stack([value.to(device) for value in values], self.noise)
             self._layers[name] = layer
             self._register({f"{name}.{inner}": weight for inner, weight in layer.weights.items()})
             return layer
@@ -95,11 +103,23 @@ class Head:
 
     def folded(self) -> Callable[[Tensor], Tensor]:
         """What maps queries `(M, D)` to logits `(R, M, K)` with the weights as they are now."""
-        return self._method.folded(self._parts)
+        classify = self._method.folded(self._parts)
+        if any(map(any_shape, self._layers.values())) and not self._method.overrides("folded"):
+            return lambda x: classify(x.expand(self._replicas, *x.shape))  # as in training
+        return classify
+
+    @cached_property
+    def own_loss(self) -> bool:
+        """Whether the method may have a loss in place of the cross-entropy."""
+        return self._method.overrides("loss")
 
     def penalty(self) -> Tensor | None:
         """What the method adds to the loss, `(R,)`."""
         return self._method.penalty(self._parts)
+
+    def loss(self, logits: Tensor, labels: Tensor, x: Tensor) -> Tensor | None:
+        """The method's own loss `(R,)` in place of the cross-entropy."""
+        return self._method.loss(self._parts, logits, labels, x)
 
 
 def _single(method: Trainable, task: Task, replica: Replica) -> Mapping[str, Any]:

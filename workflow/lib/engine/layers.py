@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vjp, vmap
+from torch.func import vjp
 
 from workflow.lib.engine.batch_norm import BatchNorm
 from workflow.lib.engine.linear import Linear
+from workflow.lib.engine.modules import Modules
+from workflow.lib.engine.noise import Dropouts, Noise
 from workflow.lib.engine.norm_linear import NormLinear
 from workflow.lib.engine.stacking import Gradients, Late, Pullback
 
@@ -30,30 +32,49 @@ class Layer(Protocol):
         ...
 
 
-def stack(layers: Sequence[nn.Module]) -> Layer:
-    """One stacked layer from the layer of each replica."""
-    return _STACKED.get(type(layers[0]), Wrapped)(layers)
+def stack(layers: Sequence[nn.Module], noise: Noise) -> Layer:
+    """One stacked layer from the layer of each replica, which draws the random numbers that it needs from `noise`."""
+    kind = Modules if any(map(_changed, layers)) else _STACKED.get(type(layers[0]), Modules)
+    return kind(layers, noise)
+
+
+def any_shape(layer: Layer) -> bool:
+    """Whether a layer takes tensors of more than two sizes, of which the first must then be that of the replicas."""
+    return bool(getattr(layer, "any_shape", False))
+
+
+def _changed(layer: nn.Module) -> bool:
+    """Whether a layer is not what its class says: with hooks, as those of `weight_norm`, or without its usual parts."""
+    hooked = layer._forward_hooks or layer._forward_pre_hooks
+    return bool(hooked) or (isinstance(layer, nn.BatchNorm1d) and BatchNorm.lacks(layer))
 
 
 class Sequential:
     """R chains of layers. A BatchNorm and the linear layer behind it run as one."""
 
-    def __init__(self, layers: Sequence[nn.Sequential]) -> None:
-        self._parts = [stack(parts) for parts in zip(*layers, strict=True)]
+    def __init__(self, layers: Sequence[nn.Sequential], noise: Noise) -> None:
+        self._parts = [stack(parts, noise) for parts in zip(*layers, strict=True)]
         self._chain = list(_joined(self._parts))
         self.weights = {f"{i}.{name}": w for i, part in enumerate(self._parts) for name, w in part.weights.items()}
+        self._training = True
 
     @property
     def training(self) -> bool:
-        return self._parts[0].training
+        return self._training
 
     @training.setter
     def training(self, training: bool) -> None:
+        self._training = training
         for part in self._parts:
             part.training = training
         for link, _ in self._chain:
             if isinstance(link, NormLinear) and not training:
                 link.fold()
+
+    @property
+    def any_shape(self) -> bool:
+        """Whether a part takes tensors of any shape."""
+        return any(map(any_shape, self._parts))
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Outside training a chain of one link is `x weight + bias`, of `(R, D, K)` and `(R, 1, K)`."""
@@ -128,32 +149,15 @@ class Elementwise:
         return {}
 
 
-class Wrapped:
-    """R copies of any other module, called through `vmap`. It may draw no random numbers: no dropout."""
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        parameters, buffers = stack_module_state(list(layers))
-        trained = {name for name, value in layers[0].named_parameters() if value.requires_grad}
-        self._state = {name: value.detach() for name, value in (parameters | buffers).items()}
-        self.weights = {name: self._state[name].requires_grad_() for name in self._state if name in trained}
-        self._module = layers[0]
-        self.training = True
-
-    def __call__(self, x: Tensor) -> Tensor:
-        def one(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(self._module, dict(state), (x,))
-
-        self._module.train(self.training)
-        return vmap(one, (0, 0 if x.dim() == 3 else None))(self._state, x)
-
-    def state(self, replica: int) -> dict[str, Tensor]:
-        counters = "num_batches_tracked"
-        return {name: tensor[replica] for name, tensor in self._state.items() if not name.endswith(counters)}
+def _silent(layer: Callable[[Sequence[Any]], Layer]) -> Callable[[Sequence[Any], Noise], Layer]:
+    """A stacked layer that draws no random numbers."""
+    return lambda layers, noise: layer(layers)
 
 
-_STACKED: dict[type[nn.Module], Callable[[Sequence[Any]], Layer]] = {
-    nn.Linear: Linear,
-    nn.BatchNorm1d: BatchNorm,
+_STACKED: dict[type[nn.Module], Callable[[Sequence[Any], Noise], Layer]] = {
+    nn.Linear: _silent(Linear),
+    nn.BatchNorm1d: _silent(BatchNorm),
+    nn.Dropout: Dropouts,
     nn.Sequential: Sequential,
-    **dict.fromkeys(ELEMENTWISE, Elementwise),
+    **dict.fromkeys(ELEMENTWISE, _silent(Elementwise)),
 }

@@ -22,6 +22,7 @@ class Linear:
         self.bias = stacked([layer.bias[None] for layer in layers]) if layers[0].bias is not None else None
         if self.bias is not None:
             self.weights["bias"] = self.bias
+        self.any_shape = False  # whether it has been called with tokens, (R, B, …, in)
         self._shared: Callable[[Tensor], Tensor] | None = None
         self._turned = False
 
@@ -43,6 +44,9 @@ class Linear:
             if self._shared is not None:
                 return self._shared(x)
             x = x.expand(len(self.weight), *x.shape)
+        elif x.dim() > 3:
+            self.any_shape = True
+            return self(x.flatten(1, -2)).view(*x.shape[:-1], -1)
         if self.bias is None:
             return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias, x, self.weight)

@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 from methods.contract.by_hand import shared_product
 from workflow.lib.engine import kernels
-from workflow.lib.engine.batch_norm import BatchNorm, Room, Rooms
+from workflow.lib.engine.batch_norm import BatchNorm, Room, Rooms, refuse_tokens
 from workflow.lib.engine.linear import Linear
 from workflow.lib.engine.stacking import Gradients, Pullback
 
@@ -43,6 +43,7 @@ class NormLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.norm.training:
+            refuse_tokens(x)
             x = x.expand(len(self.linear.weight), *x.shape[-2:])
             return _Function.apply(x, self.norm.weight, self.norm.bias, self.linear.weight, self.linear.bias, self)
         weight, bias = self.affine()

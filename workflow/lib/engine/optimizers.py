@@ -11,6 +11,7 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
+from methods.contract.params import brief, nearest
 from methods.contract.recipe import Recipe
 from workflow.lib.engine import kernels
 from workflow.lib.engine.stacking import Late, made
@@ -24,14 +25,16 @@ def steps(recipe: Recipe, per_epoch: int) -> int:
 
 
 def rate(recipe: Recipe, per_epoch: int, step: int) -> float:
-    """The learning rate at a step, counted from 0: warm-up, then constant or half a cosine."""
+    """The learning rate at a step, counted from 0: warm-up, then what the schedule says."""
     warmup = recipe.warmup + recipe.warmup_epochs * per_epoch
     if step < warmup:
         return recipe.lr * (step + 1) / warmup if recipe.warmup_lr is None else recipe.warmup_lr
     if recipe.schedule == "constant":
         return recipe.lr
+    if recipe.schedule == "step":
+        return recipe.lr * recipe.gamma ** sum(step >= epoch * per_epoch for epoch in recipe.milestones)
     done = (step - warmup) / max(1, steps(recipe, per_epoch) - warmup)
-    return recipe.lr * (1 + cos(pi * done)) / 2
+    return recipe.lr * (1 - done) if recipe.schedule == "linear" else recipe.lr * (1 + cos(pi * done)) / 2
 
 
 class Optimizer:
@@ -39,6 +42,7 @@ class Optimizer:
 
     def __init__(self, weights: Mapping[str, Tensor], recipes: Sequence[Recipe], per_epoch: int) -> None:
         names = list(weights)
+        _check_rates(names, recipes[0])
         self._groups = [
             _Group(list(weights.values()), places, rows, recipes[rows.start], factor, per_epoch)
             for rows in _runs(recipes)
@@ -187,6 +191,15 @@ def _runs(recipes: Sequence[Recipe]) -> Iterator[slice]:
     """Neighbours with the same recipe, so that one pass serves them."""
     edges = [i for i, recipe in enumerate(recipes) if i == 0 or recipe != recipes[i - 1]]
     yield from (slice(a, b) for a, b in pairwise([*edges, len(recipes)]))
+
+
+def _check_rates(names: Sequence[str], recipe: Recipe) -> None:
+    """Raise ValueError for a rate of what is no part of the head, or one that does not learn."""
+    parts = list(dict.fromkeys(name.split(".")[0] for name in names))
+    for part in recipe.rates:
+        if part not in parts:
+            known = f"allowed: the parts that learn, {', '.join(parts)}{nearest(part, parts)}"
+            raise ValueError(f"a recipe's rates: found {brief(part)}, {known}")
 
 
 def _by_rate(names: Sequence[str], recipe: Recipe) -> list[tuple[float, list[int]]]:

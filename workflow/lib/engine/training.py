@@ -5,26 +5,29 @@ tensors carry a leading replica dimension and live on the device.
 """
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from math import ceil
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from methods.contract.base import Array, Candidate, Replica, Task
 from methods.contract.per_queries import PerQueries
 from methods.contract.recipe import Recipe
-from workflow.lib.engine import graphs, kernels
+from workflow.lib.engine import graphs
+from workflow.lib.engine.average import Average
 from workflow.lib.engine.batches import Batches
 from workflow.lib.engine.graphs import Replayed
 from workflow.lib.engine.heads import Head, Trainable
+from workflow.lib.engine.lbfgs import Lbfgs
+from workflow.lib.engine.mixup import Mixup
+from workflow.lib.engine.objective import Labels, Objective
 from workflow.lib.engine.optimizers import Optimizer, steps
-from workflow.lib.engine.stacking import Late, made
+from workflow.lib.engine.stacking import made
 
 CPU_CHUNK = 16 * 2**20  # bytes that a chunk of replicas works on: more of them would leave the caches
 GPU_CHUNK = 0.25  # likewise as a share of the GPU's memory
@@ -39,7 +42,9 @@ def trainable(method: Trainable, task: Task, replica: Replica) -> int:
 
 
 def train(method: Trainable, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
-    """Train replicas of one shape side by side, chunk after chunk; yields a candidate of a chunk after every epoch."""
+    """Train replicas of one shape side by side, chunk after chunk; a candidate of a chunk after every epoch that
+    the task wants scored.
+    """
     torch.set_num_threads(task.threads)
     chunks = list(_chunks(method, task, replicas))
     progress = _Progress(task, method.name, replicas, len(chunks))
@@ -52,10 +57,13 @@ def _train(method: Trainable, task: Task, replicas: Sequence[Replica], progress:
     recipe, total = run.recipe, steps(run.recipe, run.per_epoch)
     every = recipe.every or run.per_epoch
     progress.start(total)
-    for step in [*range(every, total, every), total]:
+    marks = [*range(every, total, every), total]
+    scored = task.scored(len(marks))
+    for number, step in enumerate(marks, 1):
         run.advance((step - 1) % every + 1)
-        point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
-        yield Candidate(replicas, run.logits, point)
+        if number in scored:
+            point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
+            yield Candidate(replicas, run.logits, point)
         progress(step, run)
 
 
@@ -71,6 +79,9 @@ def _recipes(method: Trainable, task: Task, replicas: Sequence[Replica]) -> list
 def _chunks(method: Trainable, task: Task, replicas: Sequence[Replica]) -> Iterator[Sequence[Replica]]:
     """Replicas that fit the budget together, in parts of nearly the same size: a function of the shapes alone."""
     recipe = method.recipe(task, replicas[0].params)
+    if recipe.optimizer == "lbfgs":  # each searches along a line of its own
+        yield from ([replica] for replica in replicas)
+        return
     batch = recipe.batch_size or len(task.supports[replicas[0].seed].y)
     weights = trainable(method, task, replicas[0])
     # Weight, gradient and two moments; a batch, its activations and their gradients.
@@ -106,26 +117,41 @@ class Run:
         recipes = _recipes(method, task, replicas)
         self.recipe = recipes[0]
         self.head = Head(method, task, replicas)
-        self.batches = Batches(method, task, replicas, recipes[0].batch_size)
+        self.batches = Batches(method, task, replicas, self.recipe)
         self.per_epoch = self.batches.per_epoch
-        self._optimizer = Optimizer(self.head.weights, recipes, self.per_epoch)
+        self._objective = Objective(self.head, self.recipe, self.per_epoch)
+        self._mixup = Mixup(self.recipe.mixup, replicas) if self.recipe.mixup else None
+        self._average = Average(self.head.weights, self.recipe.ema) if self.recipe.ema else None
+        self._searching = self.recipe.optimizer == "lbfgs"
+        if self._searching:
+            self._lbfgs = Lbfgs(self.head.weights, self.recipe, self.head.noise)
+        else:
+            self._optimizer = Optimizer(self.head.weights, recipes, self.per_epoch)
         self._slice = max(1, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
-        self._device = task.device
+        self._device, self._log = task.device, task.log
         # Fresh memory for the logits of every epoch would cost as much as computing them.
         shape = len(replicas), task.classes
         self._out = PerQueries(lambda q: torch.empty(len(q), *shape, device=task.device).transpose(0, 1))
-        self._own: deque[Array] = deque(maxlen=self.per_epoch)  # the true classes' probabilities in the last steps
         record = graphs.recorder(task.device)
-        whole = self.batches.fixed and not (self.recipe.steps or self.recipe.every)  # epochs and nothing else
-        self._epoch = Replayed(self._fixed_epoch, record, task.log) if record and whole else None
+        self._epoch = Replayed(self._fixed_epoch, record, task.log) if record and self._whole else None
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the training is epochs and nothing else, whose steps do the same every time."""
+        free = self.recipe.steps or self.recipe.every or self._mixup or self._searching
+        return self.batches.fixed and not free
 
     @_flushed()
     @torch.no_grad()
     def advance(self, steps: int) -> None:
         """So many steps of every replica, an epoch at most."""
+        if self._epoch is not None and self.head.noise.drawn:
+            self._log("  not recorded as a CUDA graph, and slower for it: the head draws random numbers")
+            self._epoch = None
         if self._epoch is None:
+            step = self._search if self._searching else self._step
             for _ in range(steps):
-                self._step()
+                step()
         else:
             self.batches.shuffle()
             self._optimizer.look_ahead()
@@ -133,71 +159,48 @@ class Run:
 
     def _step(self) -> None:
         """One batch of every replica."""
-        self._optimizer.step(self._gradients(*next(self.batches)))
+        x, y = next(self.batches)
+        labels: Labels = y
+        if self._mixup:
+            x, labels = self._mixup(x, y)
+        self._optimizer.step(self._objective.gradients(x, labels))
+        if self._average:
+            self._average.update()
+
+    def _search(self) -> None:
+        """One iteration of L-BFGS."""
+        self._lbfgs.step(partial(self._objective.value, *next(self.batches)))
+        if self._average:
+            self._average.update()
 
     def _fixed_epoch(self) -> None:
         """The steps of an epoch whose order and rates lie in memory: the same calls on the same tensors every time."""
         for step in range(self.per_epoch):
-            self._optimizer.fixed_step(step, self._gradients(*self.batches.batch(step)))
+            self._optimizer.fixed_step(step, self._objective.gradients(*self.batches.batch(step)))
+            if self._average:
+                self._average.update()
 
     @torch.no_grad()
     def gradients(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Of the weights by name, for a batch `x (R, B, D)` and `y (R, B)`. The next step writes over them."""
-        return dict(zip(self.head.weights, made(self._gradients(x, y)), strict=True))
-
-    def _gradients(self, x: Tensor, y: Tensor) -> list[Tensor | Late]:
-        by_hand = self.head.vjp(x)
-        if by_hand is None:
-            return self._derived(x, y)
-        logits, pull = by_hand
-        found = pull(self._loss(logits, y))
-        return [found[name] for name in self.head.weights]
-
-    @torch.enable_grad()
-    def _derived(self, x: Tensor, y: Tensor) -> list[Tensor | Late]:
-        """The gradients of the weights by autograd."""
-        logits, penalty = self.head(x), self.head.penalty()
-        outputs, seeds = [logits], [self._loss(logits.detach(), y)]
-        if penalty is not None:
-            outputs, seeds = [logits, penalty], [*seeds, torch.ones_like(penalty)]
-        return list(torch.autograd.grad(outputs, list(self.head.weights.values()), seeds))
-
-    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """The gradient of the mean cross-entropy; the loss itself is kept for the log."""
-        gradient, own = cross_entropy(logits, y)
-        self._own.append(own)
-        return gradient
+        return dict(zip(self.head.weights, made(self._objective.gradients(x, y)), strict=True))
 
     def loss(self) -> float:
-        """Mean cross-entropy over the last epoch. Reading it waits for the device."""
-        return -torch.cat([torch.as_tensor(own) for own in self._own], 1).clamp_min(1e-38).log().mean().item()
+        """The mean loss over the last epoch. Reading it waits for the device."""
+        return self._objective.latest()
 
     @_flushed()
     def logits(self, queries: Array) -> Tensor:
         """Logits `(R, M, K)` of queries `(M, D)`, in slices that stay in the cache. The next call writes over them."""
         out = self._out(queries)
-        self.head.train(False)
-        with torch.no_grad():
+        with torch.no_grad(), self._average.in_place() if self._average else nullcontext():
+            self.head.train(False)
             classify = self.head.folded()
             for start in range(0, len(queries), self._slice):
                 rows = slice(start, start + self._slice)
                 out[:, rows] = classify(torch.as_tensor(queries[rows], device=self._device))
         self.head.train(True)
         return out
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Array]:
-    """Of logits `(R, B, K)` and labels `(R, B)`: the gradient of each replica's mean cross-entropy, and `p(label)`."""
-    turned = not logits.is_contiguous() and logits.mT.is_contiguous()  # as they lie in memory: a copy costs as much
-    gradient = logits.mT.softmax(1).mT if turned else logits.softmax(-1)
-    if kernels.fit(gradient):
-        own = np.empty(labels.shape, np.float32)
-        kernels.cross_entropy(*kernels.arrays(gradient.mT if turned else gradient, labels), own, turned)
-        return gradient, own
-    column = labels[..., None]
-    picked = gradient.gather(-1, column)
-    gradient.scatter_add_(-1, column, torch.full_like(picked, -1.0))
-    return gradient.mul_(1 / labels.shape[1]), picked[..., 0]
 
 
 class _Progress:

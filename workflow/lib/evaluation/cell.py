@@ -36,6 +36,7 @@ class Cell:
     allow_fewer: bool = False
     also: Sequence[str] = ()  # further regimes, whose choices are recorded beside the first one's
     made_of: Mapping[str, Any] = field(default_factory=dict)  # what the study says of the features, to be held to
+    curve: int = 0  # points of a training that are scored at most; 0: every epoch
 
     @property
     def regimes(self) -> list[str]:
@@ -105,6 +106,7 @@ class Bench:
             threads=self.threads,
             log=self.log,
             engine=engine,
+            curve=self.cell.curve,
         )
 
     def _support(self, rows: Labels, raw: bool, views: bool) -> Support:

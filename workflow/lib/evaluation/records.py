@@ -1,5 +1,6 @@
 """A cell's JSON: made, checked against workflow/schemas/metrics.schema.yaml, written, read."""
 
+import json
 import platform
 import resource
 import subprocess
@@ -17,6 +18,7 @@ from workflow.lib import files
 from workflow.lib.errors import UserError, one_line
 from workflow.lib.evaluation.cell import Bench, Result, metrics
 from workflow.lib.evaluation.protocol import Outcome
+from workflow.lib.features.store import Features
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 KINDS = {"metrics": "a cell's metrics", "plan": "what tables were made from"}
@@ -44,8 +46,18 @@ def record(bench: Bench, results: Sequence[Result], seconds: Mapping[str, float]
         "support": len(bench.rows[0]),
         "variants": [_variant(bench, result) for result in results],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "provenance": dict(origin),
+        "provenance": dict(origin) | _prompts(bench.features),
     }
+
+
+def _prompts(features: Features) -> dict[str, Any]:
+    """The templates, and what they make of the first class; nothing where the text is from elsewhere."""
+    templates, names = features.metadata.get("templates"), features.metadata.get("names")
+    if not templates:
+        return {}
+    first = names[0] if names else features.classnames[:1]
+    texts = [template.replace("{}", name) for name in first for template in templates]
+    return {"prompts": {"templates": list(templates), "first": texts}}
 
 
 def _variant(bench: Bench, result: Result) -> dict[str, Any]:
@@ -61,6 +73,7 @@ def _variant(bench: Bench, result: Result) -> dict[str, Any]:
                 **_choice(bench, outcome, bench.cell.select),
                 "also": {regime: _choice(bench, outcome, regime) for regime in bench.cell.also},
                 "curve": outcome.curve if len(outcome.curve) > 1 else [],
+                "curve_at": _places(outcome) if len(outcome.curve) > 1 else [],
                 "notes": sorted(set(outcome.notes)),
             }
             for seed, outcome in result.outcomes.items()
@@ -68,13 +81,25 @@ def _variant(bench: Bench, result: Result) -> dict[str, Any]:
     }
 
 
+def _places(outcome: Outcome) -> list[float]:
+    """The epoch, step or iteration of each point of the curve; nothing where the candidates are points of a grid."""
+    if any(len(point) != 1 or not point.keys() <= {"epoch", "step", "iteration"} for point in outcome.points):
+        return []
+    return [value for point in outcome.points for value in point.values()]
+
+
 def _choice(bench: Bench, outcome: Outcome, regime: str) -> dict[str, Any]:
     """What a regime has chosen, and how it did."""
     return {"metrics": metrics(bench, outcome, regime), "point": dict(outcome.choices[regime].point)}
 
 
-def provenance(device: str, threads: int, features: str, sha256: str, code: str) -> dict[str, Any]:
-    """What a result came from: versions of what was imported, commit, device, hashes, peak memory of this process."""
+def provenance(
+    device: str, threads: int, features: str, sha256: str, code: str, made_of: Record | None = None
+) -> dict[str, Any]:
+    """What a result came from: versions of what was imported, commit, device, hashes, peak memory of this process.
+
+    `made_of` is the metadata of the features.
+    """
     torch = sys.modules.get("torch")
     gpu = device.startswith("cuda") and torch is not None
     return {
@@ -85,10 +110,20 @@ def provenance(device: str, threads: int, features: str, sha256: str, code: str)
         "threads": threads,
         "features": features,
         "features_sha256": sha256,
+        "extraction": _extraction(made_of or {}),
         "code": code,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNIT, 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1) if gpu and torch else 0.0,
     }
+
+
+def _extraction(metadata: Record) -> dict[str, Any]:
+    """How images became the features, as far as their metadata say it, and how many are missing or empty."""
+    told = {key: metadata[key] for key in ("weights_sha256", "activation", "recipe") if key in metadata}
+    if "preprocess" in metadata:
+        told["preprocess"] = json.loads(metadata["preprocess"])
+    counts = {"left_out": len(metadata.get("left_out", ())), "zeros": sum(map(len, metadata.get("zeros", {}).values()))}
+    return told | {key: count for key, count in counts.items() if count}
 
 
 def _commit() -> str:

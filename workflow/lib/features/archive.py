@@ -37,7 +37,8 @@ def _array(archive: zipfile.ZipFile, name: str, where: str) -> Array:
         with archive.open(info) as member:
             shape, dtype = _header(member)
         if dtype.hasobject:
-            raise UserError(f"{where}: {name} is an array of Python objects, which is never unpickled")
+            remedy = "np.array(names, dtype=str)" if name == "classnames" else f"it as numbers, np.stack({name})"
+            raise UserError(f"{where}: {name} is an array of Python objects, which is never unpickled: save {remedy}")
         if (
             math.prod(shape) * max(1, dtype.itemsize) > info.file_size
         ):  # before so much memory, or time over empty texts, is spent

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from workflow.lib.data.index import read_fingerprint
 from workflow.lib.errors import UserError
 
 Spec = Mapping[str, Any]
 
 
 def check(metadata: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    """Raise `UserError` where the features file `where` was made from another backbone or with other templates.
+    """Raise `UserError` where the features file `where` was made from other images, by another backbone or templates.
 
-    `wanted` is the study's `backbone` and `templates`. Paths are not compared: seen from another folder the same file
+    `wanted` is the study's `backbone` and `templates`, and the path of the `index` of the images. Paths are not compared: seen from another folder the same file
     has another one. What the file doesn't say of itself is not compared either.
     """
     if not wanted or "spec" not in metadata:
@@ -24,16 +25,29 @@ def check(metadata: Mapping[str, Any], wanted: Mapping[str, Any], where: str) ->
                 f"{where}: {name} was {_short(theirs.get(name))} when these features were made, and is {_short(here)} "
                 "in this study; give the backbone another name, or delete the file if no other study needs it"
             )
+    _check_images(metadata.get("index", ""), read_fingerprint(wanted.get("index", "")), wanted, where)
+
+
+def _check_images(theirs: str, listed: str, wanted: Mapping[str, Any], where: str) -> None:
+    """The list of images that they were made from is the one that there is; of neither need there be one."""
+    if theirs and listed and theirs != listed:
+        raise UserError(
+            f"{where}: these features were made from another list of images than {wanted['index']}; give the dataset "
+            "another name, or delete the file if no other study needs it"
+        )
 
 
 def _facts(spec: Spec, templates: Sequence[str]) -> dict[str, Any]:
     """What the features depend on, but for files."""
     if "features" in spec:
-        return {"the model": "none, but vectors from elsewhere"}
+        scale = spec.get("logit_scale", "that of the file")
+        return {"the model": "none, but vectors from elsewhere", "the logit_scale": scale}
     name = str(spec["model"])
     return {
         "the model": "one by path" if name.endswith(".json") else name,
         "pretrained": spec.get("pretrained", "nothing"),
+        "the preprocess of the backbone": spec.get("preprocess", "the model's"),
+        "the quick_gelu of the backbone": spec.get("quick_gelu", "the model's"),
         "the precision": spec.get("precision", "fp32"),
         "the list of templates": list(templates),
     }

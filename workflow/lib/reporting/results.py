@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Plan:
     select: str
     also: Sequence[str]  # further regimes
     peeking_gap: bool  # whether tables have a column of it
+    curve: int  # points of a training that were scored at most; 0: every epoch
     references: Mapping[str, str]  # <dataset>.<backbone> -> file of published numbers
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
 
@@ -62,6 +63,9 @@ class Plan:
         return folder / kind / dataset / backbone / label / f"{self.cell(label, shots)}.{suffix}"
 
 
+Key = tuple[str, str, str, str]  # of a cell: dataset, backbone, label, shots of the file
+
+
 @dataclass
 class Results:
     """All records of a study by (dataset, backbone, label, shots of the file), and the files that are missing.
@@ -70,7 +74,7 @@ class Results:
     """
 
     plan: Plan
-    records: dict[tuple[str, str, str, str], Record] = field(default_factory=dict)
+    records: dict[Key, Record] = field(default_factory=dict)
     missing: list[Path] = field(default_factory=list)
     passed: Callable[[str], bool] = passed.has
 
@@ -108,33 +112,50 @@ class Results:
             return ""
         return f"not checked that it keeps the contract: {check['command']}, then the study's command again"
 
+    def prompts(self, dataset: str, backbone: str) -> list[str]:
+        """A line with the prompts of the first class, where the features have text of ours."""
+        of_pair = (record for (d, b, *_), record in self.records.items() if (d, b) == (dataset, backbone))
+        texts: list[str] = next((record["provenance"].get("prompts", {}).get("first", []) for record in of_pair), [])
+        more = f" and {len(texts) - 2} more" if len(texts) > 2 else ""
+        return [f"Prompts: {', '.join(map(repr, texts[:2]))}{more}, and likewise for every class."] if texts else []
+
+    def missing_images(self, dataset: str, backbone: str) -> list[str]:
+        """A line for the images that could not be read, and for the rows of zeros, if the features have any."""
+        of_pair = (record for (d, b, *_), record in self.records.items() if (d, b) == (dataset, backbone))
+        told: Record = next((record["provenance"].get("extraction", {}) for record in of_pair), {})
+        lines = {
+            "left_out": "images can't be read and are left out; the log of the features lists them.",
+            "zeros": "rows of the features are zeros.",
+        }
+        return [f"{told[key]} {line}" for key, line in lines.items() if key in told]
+
     def _variant(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Record | None:
         label, name = row
         record = self.records.get((dataset, backbone, label, self.plan.cell(label, shots)))
         return next((v for v in record["variants"] if v["variant"] == name), None) if record else None
 
 
-def gather(plan: Plan, folder: Path) -> Results:
-    """Read every cell's record below results/<study>/; what is not there is listed."""
+def gather(plan: Plan, folder: Path, pending: Collection[Key] = ()) -> Results:
+    """Read every cell's record below results/<study>/; what is not there, or still `pending`, is listed."""
     results = Results(plan)
     for dataset in plan.datasets:
         for backbone in plan.backbones:
             for label in (method["label"] for method in plan.methods):
                 for shots in dict.fromkeys(plan.cell(label, shots) for shots in plan.shots):
-                    _take(results, folder, (dataset, backbone, label, shots))
+                    _take(results, folder, (dataset, backbone, label, shots), pending)
     return results
 
 
-def _take(results: Results, folder: Path, key: tuple[str, str, str, str]) -> None:
+def _take(results: Results, folder: Path, key: Key, pending: Collection[Key]) -> None:
     path = results.plan.path(folder, *key)
-    if path.exists():
+    if path.exists() and key not in pending:
         results.records[key] = records.read(path)
         _check_place(results.plan, key, results.records[key], path)
     else:
         results.missing.append(path)
 
 
-def _check_place(plan: Plan, key: tuple[str, str, str, str], record: Record, path: Path) -> None:
+def _check_place(plan: Plan, key: Key, record: Record, path: Path) -> None:
     """Raise UserError unless a record is of the cell and of the protocol that its path and the study say it is of."""
     protocol = {"report": plan.report, "select": plan.select, "also": list(plan.also)}
     learns = key[3] != ZERO

@@ -73,7 +73,8 @@ def dataset_table(
     `level` lists what can't be told from the best of its column; None where that was not tested.
     """
     plan = results.plan
-    table = Table(f"{dataset}, {backbone}", [shots_heading(shots) for shots in plan.shots], caption=caption(plan))
+    described = [*caption(plan), *results.prompts(dataset, backbone), *results.missing_images(dataset, backbone)]
+    table = Table(f"{dataset}, {backbone}", [shots_heading(shots) for shots in plan.shots], caption=described)
     for row in plan.rows():
         cells: list[Cell] = []
         for shots in plan.shots:
@@ -87,7 +88,7 @@ def dataset_table(
         table.caption = [*table.caption, LEVEL]
     if plan.peeking_gap:
         table.columns = [*table.columns, "peeking gap"]
-        table.caption = [*table.caption, PEEKING]
+        table.caption = [*table.caption, peeking_caption(plan)]
     return table
 
 
@@ -112,11 +113,19 @@ PEEKING = (
 )
 
 
+def peeking_caption(plan: Plan) -> str:
+    """What the peeking gap is, and over which epochs."""
+    thinned = (
+        f" Of each training at most {plan.curve} epochs were scored; over all of them the gap is at least as large."
+    )
+    return PEEKING + (thinned if plan.curve else "")
+
+
 def peeking_table(results: Results) -> Table:
     """The peeking gap by shots, averaged over data sets and backbones, of the rows that have a curve."""
     plan = results.plan
     columns = [*(shots_heading(shots) for shots in plan.shots), "mean"]
-    table = Table(f"{plan.study}: peeking gap", columns, caption=[PEEKING])
+    table = Table(f"{plan.study}: peeking gap", columns, caption=[peeking_caption(plan)])
     pairs = [(dataset, backbone) for dataset in plan.datasets for backbone in plan.backbones]
     for row in plan.rows():
         cells = [_mean_gap(results, pairs, row, [shots]) for shots in plan.shots]

@@ -20,6 +20,7 @@ from workflow.lib.study import schema
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 MOST_VARIANTS = 1000  # of one method in one cell
+CURVE = 20  # points of a training that are scored where nothing is chosen among them
 FOLDERS = {"data": "data", "features": "features", "results": "results"}
 
 
@@ -54,6 +55,7 @@ class Study:
     methods: Mapping[str, MethodSpec]
     also: Sequence[str] = ()  # further regimes, shown beside it
     peeking_gap: bool = False  # whether the tables have a column of it
+    curve: int = 0  # points of a training that are scored at most; 0: every epoch
     plugins: Sequence[str] = ()
     references: Mapping[str, str] = field(default_factory=dict)  # <dataset>.<backbone> -> file of published numbers
     folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
@@ -100,7 +102,7 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
 
 
 def _study(config: Mapping[str, Any]) -> Study:
-    protocol: dict[str, Any] = {"report": "test", "select": "last", "peeking_gap": False}
+    protocol: dict[str, Any] = {"report": "test", "select": "last", "peeking_gap": False, "curve": CURVE}
     protocol |= config.get("protocol") or {}
     regimes = _regimes(protocol)
     paths = list(config.get("plugins") or [])
@@ -117,6 +119,7 @@ def _study(config: Mapping[str, Any]) -> Study:
         select=regimes[0],
         also=regimes[1:],
         peeking_gap=protocol["peeking_gap"],
+        curve=_curve(protocol["curve"], regimes),
         methods=_methods(config["methods"], paths),
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models),
@@ -137,6 +140,11 @@ def _regimes(protocol: Mapping[str, Any]) -> list[str]:
     return list(regimes)
 
 
+def _curve(value: int | str, regimes: Sequence[str]) -> int:
+    """How many points of a training are scored: all where a regime chooses among them, or `all` is asked for."""
+    return 0 if value == "all" or list(regimes) != ["last"] else int(value)
+
+
 def _references(files: Mapping[str, str], sets: Collection[str], models: Collection[str]) -> dict[str, str]:
     """The files of published numbers, each for a table that the study has."""
     known = [f"{dataset}.{backbone}" for dataset in sets for backbone in models]
@@ -152,13 +160,13 @@ def _references(files: Mapping[str, str], sets: Collection[str], models: Collect
 def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     try:
         source, options = datasets.resolve(entry)
-        augmented = datasets.views(entry, source) | datasets.shards(entry, source)
+        extracted = datasets.views(entry, source) | datasets.shards(entry, source) | datasets.reading(entry, source)
     except UserError as error:
         raise _keyed(["datasets", name], entry, error) from None
     templates = list(entry.get("templates") or source.templates)
     given = {key: value for key, value in options.items() if value is not None}
-    drawing = {key: entry[key] for key in ("supports", "allow_fewer") if key in entry}
-    return {"source": source.name, "templates": templates, **given, **drawing, **augmented}
+    drawing = {key: entry[key] for key in ("classnames", "supports", "allow_fewer") if key in entry}
+    return {"source": source.name, "templates": templates, **given, **drawing, **extracted}
 
 
 def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +178,7 @@ def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     if set("{}") & set(path.replace("{dataset}", "")):
         message = f"found {brief(path)}, allowed: a path in which {{dataset}} stands for the name of the data set"
         raise LocatedError(["backbones", name, "features"], message)
-    return dict(entry)
+    return backbones.expanded(entry)
 
 
 def _check_pairs(config: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from workflow.lib.data.index import Index
 
 Prepare = Callable[[Path, Mapping[str, Any], int], Index]
+Look = Callable[[Mapping[str, Any]], Index]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Source:
     `prepare(root, options, threads)` puts the images into the folder `root`, or finds them elsewhere, and returns their
     index; `options` has every key of `Source.options`. It is `None` for a source without images. `templates` are the
     default prompts. `flip` is whether an image may be mirrored and still be of its class.
+
+    `look(options)`, where images are the user's own and may change, returns the index without reading an image: it is
+    called whenever a study is read, so that it takes seconds for a million files at most, and every fault of the folder
+    is found before anything starts. `named_by_folders` is whether class names are folders' names, with underscores for
+    spaces.
     """
 
     name: str
@@ -38,3 +44,5 @@ class Source:
     prepare: Prepare | None
     options: Mapping[str, Option] = field(default_factory=dict)
     flip: bool = True
+    look: Look | None = None
+    named_by_folders: bool = False

@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.errors import UserError
-from workflow.lib.data.index import SPLITS, Entry, Index
+from workflow.lib.data import layout
+from workflow.lib.data.index import Index
 from workflow.lib.data.sources.base import Option, Source
+
+log = logging.getLogger(__name__)
 
 
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
-    """The images where they lie, as torchvision's `ImageFolder` reads them. Nothing is copied into `root`.
+    """The images where they lie, by a look. Nothing is copied into `root`."""
+    index = look(options)
+    for split, entries in index.splits.items():
+        folder = entries[0][0].split("/")[0] if entries else split
+        if folder != split:
+            log.info("%s is %s/", split, folder)
+    return index
 
-    The classes are the folders in `train/`, in alphabetical order; `val/` and `test/` may be missing. Raises
-    `UserError` for a missing folder and for classes that `train/` lacks.
+
+def look(options: Mapping[str, Any]) -> Index:
+    """The images where they lie: the classes are the folders in `train/`, in alphabetical order.
+
+    `val/` and `test/` may be missing. Raises `UserError`, beginning with the option, for what `layout` says.
     """
-    home = Path(os.path.expanduser(options["path"]))
-    if not (home / "train").is_dir():
-        raise UserError(f"folder: path: no folder {home / 'train'}; it holds a folder of images for each class")
-    names = _classes(home / "train")
-    splits = {split: _entries(home, split, names) for split in SPLITS if (home / split).is_dir()}
-    return Index(names, home, splits)
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
-
-
-def _entries(home: Path, split: str, names: tuple[str, ...]) -> list[Entry]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
-
-    unknown = [name for name in _classes(home / split) if name not in names]
-    if unknown:
-        raise UserError(f"folder: {home / split / unknown[0]} is of a class that {home / 'train'} does not have")
-    labels = {name: label for label, name in enumerate(names)}
-    if not labels:
-        return []
-    found = make_dataset(home / split, labels, IMG_EXTENSIONS, allow_empty=True)
-    return [(Path(path).relative_to(home).as_posix(), label) for path, label in found]
+    home = layout.home(options["path"])
+    names, entries, left_out = layout.listed(home, layout.splits(home), options["classes"])
+    return Index(names, home, entries, left_out=left_out)
 
 
 SOURCE = Source(
@@ -48,5 +39,14 @@ SOURCE = Source(
     help="images of your own, in train/ val/ test/ with a folder for each class",
     templates=("a photo of a {}.",),
     prepare=prepare,
-    options={"path": Option(str, "the folder that holds train/, val/ and test/", required=True)},
+    options={
+        "path": Option(str, "the folder that holds train/, val/ and test/", required=True),
+        "classes": Option(
+            str,
+            "top: a class is a folder in train/; leaf: every folder that holds images itself",
+            allowed=layout.READINGS,
+        ),
+    },
+    look=look,
+    named_by_folders=True,
 )

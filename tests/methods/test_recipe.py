@@ -1,0 +1,68 @@
+"""A recipe refuses what does not exist and what does not go together, in one line that says what is allowed."""
+
+from typing import Any
+
+import pytest
+
+from methods import Recipe
+
+GIVEN: dict[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "epochs": 10, "batch_size": 32}
+LBFGS = {"optimizer": "lbfgs", "batch_size": 0}
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "optimizer": (
+        {"optimizer": "l-bfgs"},
+        "a recipe's optimizer: found 'l-bfgs', allowed: one of adamw, adam, sgd, lbfgs; did you mean 'lbfgs'?",
+    ),
+    "schedule": (
+        {"schedule": "steps"},
+        "a recipe's schedule: found 'steps', allowed: one of constant, cosine, linear, step; did you mean 'step'?",
+    ),
+    "views": ({"views": "all"}, "a recipe's views: found 'all', allowed: one of '', random, in_turn"),
+    "label smoothing": (
+        {"label_smoothing": 1.0},
+        "a recipe's label_smoothing: found 1.0, allowed: a number ≥ 0 and < 1",
+    ),
+    "average": ({"ema": -0.1}, "a recipe's ema: found -0.1, allowed: a number ≥ 0 and < 1"),
+    "mixup": ({"mixup": float("nan")}, "a recipe's mixup: found nan, allowed: a number ≥ 0"),
+    "step without milestones": (
+        {"schedule": "step"},
+        "a recipe's schedule 'step' and its `milestones`, epochs, go together: one is missing",
+    ),
+    "milestones without step": (
+        {"milestones": (3,)},
+        "a recipe's schedule 'step' and its `milestones`, epochs, go together: one is missing",
+    ),
+    "batches for lbfgs": (
+        {"optimizer": "lbfgs"},
+        "lbfgs takes the whole support at each step: batch_size is 0, not 32",
+    ),
+    "a schedule for lbfgs": (
+        LBFGS | {"schedule": "cosine", "warmup": 3},
+        "lbfgs searches along a line of one loss: it goes with no schedule, warmup",
+    ),
+    "another loss at each step of lbfgs": (
+        LBFGS | {"mixup": 0.2, "views": "random", "rates": {"a": 2.0}},
+        "lbfgs searches along a line of one loss: it goes with no rates, mixup, views",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    changes, text = REFUSED[name]
+    with pytest.raises(ValueError, match=r".") as caught:
+        Recipe(**(GIVEN | changes))
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schedule": "step", "milestones": (3, 6)},
+        {"mixup": 0.2, "label_smoothing": 0.1, "ema": 0.99, "views": "in_turn"},
+        LBFGS | {"label_smoothing": 0.1, "ema": 0.5},
+    ],
+)
+def test_allowed(changes: dict[str, Any]) -> None:
+    Recipe(**(GIVEN | changes))

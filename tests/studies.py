@@ -1,0 +1,77 @@
+"""Small studies that tests run for real: what is in their folder, and Snakemake on it."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.samples import make_features
+from workflow.lib.features.store import Features
+
+ROOT = Path(__file__).parents[1]
+
+
+def snakemake(folder: Path, *options: str, snakefile: Path = ROOT / "Snakefile") -> subprocess.CompletedProcess[str]:
+    """Snakemake on the study in a folder, started from elsewhere."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
+    command += ["--cores", "2", *options, "--configfile", str(folder / "study.yaml")]
+    return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=300, check=False)
+
+
+def run(folder: Path, *options: str, snakefile: Path = ROOT / "Snakefile") -> subprocess.CompletedProcess[str]:
+    """Likewise, and it ends well."""
+    done = snakemake(folder, *options, snakefile=snakefile)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def planned(folder: Path, snakefile: Path) -> set[str]:
+    """What `snakemake -n` says that it would run."""
+    done = run(folder, "-n", snakefile=snakefile)
+    return set(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
+
+
+def copy_code(source: Path, target: Path) -> Path:
+    """The Snakefile of a copy of the code."""
+    for part in ("methods", "workflow"):
+        shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    shutil.copy(source / "environment.yml", target)  # its content is part of what a result depends on
+    return Path(shutil.copy(source / "Snakefile", target))
+
+
+def save_vectors(path: Path, made: Features) -> None:
+    """Features as a group with its own tools would give them."""
+    arrays = {f"{name}_{part}": getattr(split, part) for name, split in made.splits.items() for part in "xy"}
+    if made.text is not None:
+        arrays["text_x"] = made.class_text()
+    np.savez(path, classnames=np.array(made.classnames), logit_scale=np.float32(made.logit_scale), **arrays)
+
+
+def of_vectors(
+    folder: Path, study: str, plugins: dict[str, str], names: Iterable[str], without_text: Iterable[str] = ()
+) -> Path:
+    """A folder with a study file, its plugins by file name, and a file of vectors for each name, in `vectors/`."""
+    (folder / "vectors").mkdir(parents=True)
+    for seed, name in enumerate(names):
+        save_vectors(folder / "vectors" / f"{name}.npz", make_features(seed=seed, text=name not in without_text))
+    for name, text in plugins.items():
+        (folder / name).write_text(text)
+    (folder / "study.yaml").write_text(study)
+    return folder
+
+
+def photographs(root: Path) -> str:
+    """Two classes, one dark and one bright, with a few images in each split."""
+    rng = np.random.default_rng(0)
+    for split, size in {"train": 4, "test": 3}.items():
+        for name, level in {"night": 40, "noon": 200}.items():
+            (root / split / name).mkdir(parents=True)
+            for number in range(size):
+                pixels = (level + rng.integers(-40, 40, (45, 60, 3))).astype(np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
+    return str(root)

@@ -1,0 +1,74 @@
+"""Images that are the user's own, looked at when the study is read: every fault of a folder is found before anything
+starts, and what has changed there runs again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workflow.lib.data import contents, datasets, layout
+from workflow.lib.data.index import SPLITS
+from workflow.lib.errors import UserError, describe, shortened
+from workflow.lib.study import schema
+from workflow.lib.study.study import Study
+
+INDEX = "index.json"
+
+
+def look(study: Study, config: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, str]:
+    """For each dataset with images of the user's own, what stands for them in the parameters of jobs.
+
+    Raises `UserError` whose line begins with the file, the line number and the keys, for a fault of the folder, and for
+    a split that the study needs and it lacks.
+    """
+    found: dict[str, str] = {}
+    models = [name for name, spec in study.backbones.items() if "features" not in spec]
+    for name, entry in study.datasets.items() if models else ():  # features made elsewhere need no image
+        try:
+            token = _token(study, entry, Path(study.folders["data"]) / name)
+        except (UserError, OSError) as error:
+            raise _located(error, name, config, files) from None
+        if token:
+            found[name] = token
+    return found
+
+
+def known(study: Study) -> dict[str, str]:
+    """The same as the indexes say, without a look at any image: for the jobs of a run, which read the study too."""
+    tokens = {name: contents.known_token(Path(study.folders["data"]) / name) for name in study.datasets}
+    return {name: token for name, token in tokens.items() if token}
+
+
+def _token(study: Study, entry: Mapping[str, Any], folder: Path) -> str:
+    if _is_gone(entry) and (folder / INDEX).exists():
+        return contents.known_token(folder)  # features may outlive their images
+    index = datasets.look(entry)
+    if index is None:
+        return ""
+    missing = [split for split in SPLITS if split in _wanted(study) and split not in index.splits]
+    if missing:
+        there = ", ".join(index.splits) + layout.nearest(index.root, missing[0])
+        raise UserError(f"path: {index.root} has no {missing[0]}/, {_wanted(study)[missing[0]]}; it has {there}")
+    return contents.token(folder, index)
+
+
+def _is_gone(entry: Mapping[str, Any]) -> bool:
+    return "path" in entry and not Path(entry["path"]).expanduser().exists()
+
+
+def _wanted(study: Study) -> dict[str, str]:
+    """The splits that the study needs, and why."""
+    chosen = [regime for regime in (study.select, *study.also) if regime.startswith("val_")]
+    on_val = {"val": f"on which protocol.select, {chosen[0]}, chooses"} if chosen else {}
+    return on_val | {study.report: "which the study reports (protocol.report)"}
+
+
+def _located(
+    error: UserError | OSError, name: str, config: Mapping[str, Any], files: Sequence[str | Path]
+) -> UserError:
+    """The error at the key of the dataset's entry with which its text begins, if it is one."""
+    text = describe(error)
+    key, _, rest = text.partition(": ")
+    keys, message = (["datasets", name, key], rest) if key in config["datasets"][name] else (["datasets", name], text)
+    return UserError(shortened(f"{schema.place(config, files, keys)}: {schema.dotted(keys)}: {message}"))
