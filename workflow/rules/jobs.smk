@@ -11,9 +11,9 @@ from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines
 
 
-def extraction_hash(script):
+def extraction_hash(script, *files):
     """Of the code behind images and features: they take hours, and not every change of the project's is one of theirs."""
-    return code_hash(SCRIPTS / script, without=DECIDES_NO_FEATURE)
+    return code_hash(SCRIPTS / script, *files, without=DECIDES_NO_FEATURE)
 
 
 def dataset_options(dataset):
