@@ -44,7 +44,6 @@ onerror:
 
 
 rule all:
-    default_target: True
     input:
         # Cells too: what a failed job has lost would not be missed while the old tables are there.
         all_metrics,

@@ -1,9 +1,9 @@
 """A folder of images that changes between two calls of the same command: what changed runs again, and nothing else."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import yaml
 from tests.encoding import tiny
 from tests.test_views import photographs
 from tests.test_workflow import ROOT, copy_code, planned, snakemake
-from workflow.lib.data.index import read_index
+from workflow.lib.data.index import read_index, write_index
 from workflow.lib.evaluation import records
 from workflow.lib.features import store
 
@@ -155,17 +155,19 @@ def test_a_backbone_added_later_does_not_see_other_images_than_the_first(copy: P
     replaced(copy)
     write(copy, "tiny", "second")
     assert planned(copy, snakefile) >= MINE | {"data set mine: extracting features with second"}
-    # Whoever tells Snakemake to look at nothing but whether files are there still gets no mixture.
-    index = copy / "data/mine/index.json"
-    found = json.loads(index.read_text())
-    index.write_text(index.read_text().replace(found["fingerprint"], "0" * 16))
-    (copy / "results/trial/metrics/mine/tiny/zero_shot/0.json").unlink()
-    options = ["--rerun-triggers", "mtime", "--touch"]
-    assert snakemake(copy, *options, snakefile=snakefile).returncode == 0
-    failed = snakemake(
-        copy, "--rerun-triggers", "mtime", "--", "results/trial/metrics/mine/tiny/zero_shot/0.json", snakefile=snakefile
-    )
+
+
+def test_features_of_another_list_are_not_used_whatever_snakemake_is_told(copy: Path, snakefile: Path) -> None:
+    index, record = copy / "data/mine/index.json", copy / "results/trial/metrics/mine/tiny/zero_shot/0.json"
+    times = index.stat()
+    found = read_index(index)
+    write_index(index, replace(found, contents="other bytes"))
+    os.utime(index, ns=(times.st_atime_ns, times.st_mtime_ns))
+    record.unlink()
+    failed = snakemake(copy, "--rerun-triggers", "mtime", snakefile=snakefile)
+    assert failed.returncode == 1
     assert "were made from another list of images than data/mine/index.json" in failed.stdout + failed.stderr
+    assert not record.exists()
 
 
 def test_a_fault_of_the_folder_is_one_line_and_nothing_starts(copy: Path, snakefile: Path) -> None:
@@ -174,6 +176,6 @@ def test_a_fault_of_the_folder_is_one_line_and_nothing_starts(copy: Path, snakef
     assert done.returncode == 1
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line.lower()]
     assert lines == [
-        "error: study.yaml:7: datasets.mine.path: photographs has no test/, which the study reports (protocol.report); "
+        "error: study.yaml:8: datasets.mine.path: photographs has no test/, which the study reports (protocol.report); "
         "it has train; did you mean tets/? Rename it"
     ]

@@ -3,16 +3,18 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from methods import Recipe, Replica, Support, Task
 from methods.tools.check import check
 from methods.tools.page import markdown
 from methods.tools.registry import load
-from workflow.lib.data.datasets import SOURCES
+from workflow.lib.data import registry as sources
 from workflow.lib.encoding import backbones
 from workflow.lib.study.study import load as load_study
 
@@ -66,6 +68,22 @@ def test_the_plugins_of_both_pages_keep_the_contract(written: Path) -> None:
         check(entry.method)
 
 
+@pytest.mark.parametrize(("kind", "name"), [(Task, "task"), (Replica, "replica"), (Support, "support")])
+def test_the_page_leaves_out_no_member_of_what_a_method_gets(kind: type, name: str) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    members = {field.name for field in fields(kind)} | {member for member in vars(kind) if not member.startswith("_")}
+    supports = re.findall(r"`task.supports\[seed\](?:.views)?` \|.*", text)
+    for member in members:
+        assert f"`{name}.{member}" in text or any(member in line for line in supports), member
+
+
+def test_the_page_leaves_out_no_key_of_a_recipe() -> None:
+    table = PAGE.read_text(encoding="utf-8").split("## Loss and recipe")[1].split("```")[0]
+    told = {"optimizer", "lr", "weight_decay", "epochs", "batch_size"}  # the first ones, by place
+    for field in fields(Recipe):
+        assert field.name in told or field.name in table, field.name
+
+
 def test_methods_page_is_what_the_declarations_say() -> None:
     page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     assert page == markdown(load()) + "\n", "run `make docs`"
@@ -113,8 +131,8 @@ def test_the_page_on_study_files_has_every_key_with_its_limits() -> None:
 
 def test_the_page_on_study_files_has_every_source_and_its_keys() -> None:
     texts = dict(rows(STUDY_PAGE))
-    for name, source in SOURCES.items():
-        assert all(f"`{option}`" in texts[name] for option in source.options), name
+    for name, entry in sources.load().entries.items():
+        assert all(f"`{option}`" in texts[name] for option in entry.thing.options), name
 
 
 def test_the_page_on_study_files_has_the_defaults() -> None:

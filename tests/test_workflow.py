@@ -208,6 +208,7 @@ ZERO_SHOT = jobs("zero_shot", shots="0")
 LEARNED = jobs("logistic_regression", "means")
 SUPPORTS = {f"data set {dataset}: writing out the supports" for dataset in DATASETS}
 EXTRACTION = {f"data set {dataset}: extracting features with mine" for dataset in DATASETS}
+DOUBLES = {f"data set {dataset}: looking for duplicates with mine" for dataset in DATASETS}
 
 
 def in_file(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -269,6 +270,7 @@ CHANGES = {
             *jobs("logistic_regression", "means", datasets=("more",)),
             *jobs("zero_shot", shots="0", datasets=("more",)),
             "data set more: extracting features with mine",
+            "data set more: looking for duplicates with mine",
             "data set more: writing out the supports",
             *WHOLE,
         },
@@ -276,7 +278,7 @@ CHANGES = {
     "other vectors": (
         other_vectors,
         {
-            *(job for job in LEARNED | ZERO_SHOT | SUPPORTS | EXTRACTION if "shapes" in job),
+            *(job for job in LEARNED | ZERO_SHOT | SUPPORTS | EXTRACTION | DOUBLES if "shapes" in job),
             *WHOLE,
         },
     ),

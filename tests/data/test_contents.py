@@ -138,7 +138,9 @@ def test_a_folder_that_can_t_be_written_is_looked_at_all_the_same(made: str, mon
     assert token() == made
 
 
-@pytest.mark.parametrize("damage", ["", "[]\n", "{}\n", '{"state": "x", "images": "y", "seen": "z"}\nnot json\n', "\x00"])
+@pytest.mark.parametrize(
+    "damage", ["", "[]\n", "{}\n", '{"state": "x", "images": "y", "seen": "z"}\nnot json\n', "\x00"]
+)
 def test_damaged_notes_are_no_notes(made: str, damage: str) -> None:
     Path("data/contents.jsonl").write_text(damage)
     assert token() == made  # of the same state, which no copy had before

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from workflow.lib.data import datasets
+from workflow.lib.data import datasets, registry
 from workflow.lib.drawn import planes
-from workflow.lib.data.datasets import SOURCES
 from workflow.lib.errors import UserError
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -17,7 +16,7 @@ from workflow.lib.errors import UserError
 
 def test_options_get_their_defaults():
     source, options = datasets.resolve({"source": "fgvc_aircraft", "templates": ["a {}."]})
-    assert source is SOURCES["fgvc_aircraft"]
+    assert source.name == "fgvc_aircraft"
     assert options == {"annotation_level": "variant", "root": None}
 
 
@@ -25,12 +24,12 @@ def test_options_get_their_defaults():
     ("spec", "message"),
     [
         ({}, "source: None is unknown"),
-        ({"source": "digit"}, r"source: 'digit' is unknown; did you mean digits\? \(known: digits, planes, fgvc"),
+        ({"source": "digit"}, r"source: 'digit' is unknown; did you mean digits\? \(known: digits, features, fgvc"),
         ({"source": ["digits"]}, "source: .* is unknown"),
         ({"source": "digits", "path": "x"}, r"path: not an option of source digits \(known: none\)"),
         ({"source": "fgvc_aircraft", "anotation_level": "x"}, "did you mean annotation_level"),
         ({"source": "fgvc_aircraft", "annotation_level": "maker"}, "'maker' is none of variant, family, manufacturer"),
-        ({"source": "fgvc_aircraft", "root": 3}, "root: 3 is no str"),
+        ({"source": "fgvc_aircraft", "root": 3}, "root: found 3, allowed: text: a folder that"),
         ({"source": "folder"}, "path: is wanted: the folder that holds"),
     ],
 )
@@ -50,11 +49,11 @@ def test_views_are_an_option_of_every_source_with_images():
 
 def test_without_images_there_are_no_views():
     with pytest.raises(UserError, match="views: there are no images to augment; allowed: train_views"):
-        datasets.views({"source": "features", "views": 2}, SOURCES["features"])
+        datasets.views({"source": "features", "views": 2}, registry.load().entries["features"].thing)
 
 
 def test_every_source_with_images_has_templates():
-    for source in SOURCES.values():
+    for source in (entry.thing for entry in registry.load().entries.values()):
         assert all("{}" in template for template in source.templates)
         assert bool(source.templates) == (source.prepare is not None)
 

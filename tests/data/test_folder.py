@@ -44,7 +44,9 @@ def test_a_folder_is_read_as_torchvision_reads_it(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["TRAIN", "Training", "train"])
-@pytest.mark.parametrize(("split", "spelling"), [("val", "valid"), ("val", "Validation"), ("val", "dev"), ("test", "Test")])
+@pytest.mark.parametrize(
+    ("split", "spelling"), [("val", "valid"), ("val", "Validation"), ("val", "dev"), ("test", "Test")]
+)
 def test_splits_are_found_in_the_spelling_that_they_have(tmp_path: Path, name: str, split: str, spelling: str) -> None:
     build(tmp_path, *(f"{folder}/{kind}/a.jpg" for folder in (name, spelling) for kind in ("elk", "owl")))
     index = look(tmp_path)
@@ -64,7 +66,9 @@ def test_every_suffix_of_a_format_that_pillow_decodes_counts() -> None:
     assert heic <= walk.SUFFIXES
 
 
-@pytest.mark.parametrize("suffix", "gif avif jfif jp2 webp tif ppm tga bmp pcx ico qoi".split())
+@pytest.mark.parametrize(
+    "suffix", ["gif", "avif", "jfif", "jp2", "webp", "tif", "ppm", "tga", "bmp", "pcx", "ico", "qoi"]
+)
 def test_a_picture_of_every_kind_is_one_that_is_read(home: Path, suffix: str) -> None:
     if suffix == "avif" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")

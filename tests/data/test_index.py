@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from workflow.lib.errors import UserError
 from workflow.lib.data.index import Index, read_index, write_index
+from workflow.lib.errors import UserError
 
 PAIR = [("1.png", 0), ("2.png", 1)]
 SOUND = {"classnames": ["a", "b"], "root": ".", "splits": {"train": [["x/1.png", 0], ["2.png", 1]]}}
@@ -34,7 +34,10 @@ def test_images_elsewhere_are_found_from_any_folder(tmp_path, monkeypatch):
     ("change", "message"),
     [
         ({"classnames": []}, "classnames: one name for each class"),
-        ({"classnames": ["a"], "splits": {"train": [["1.png", 0]]}}, "one class only, 'a': there is nothing to tell it from"),
+        (
+            {"classnames": ["a"], "splits": {"train": [["1.png", 0]]}},
+            "one class only, 'a': there is nothing to tell it from",
+        ),
         ({"classnames": ["a", "a"]}, "'a' stands there twice"),
         ({"classnames": ["a", "b", "c"]}, "train has no image of class 'c'"),
         ({"splits": {"test": [["1.png", 0]]}}, "splits are test; train is wanted"),

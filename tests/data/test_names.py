@@ -90,7 +90,9 @@ def test_what_looks_like_no_name_is_pointed_out() -> None:
     numbered = remarks(["001.Black_footed_Albatross", "002.Laysan_Albatross", "elk"])
     assert numbered[0].startswith("class names: 2 of 3 are not the folders', as '001.Black footed Albatross' for ")
     assert "underscores as spaces; `classnames` gives others" in numbered[0]
-    assert numbered[1].startswith("class names: 2 begin with a number, as '001.Black footed Albatross', and so they stand")
+    assert numbered[1].startswith(
+        "class names: 2 of 3 begin with a number, as '001.Black footed Albatross', and so they stand"
+    )
     assert "`classnames: wordnet`" in remarks(["n01440764", "elk"])[0]
     assert remarks(["elk", "owl", "707", "3D printer", "747-400"]) == []
     assert remarks(["elk", "owl"], {"elk": "moose"}) == [

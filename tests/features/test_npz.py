@@ -71,7 +71,7 @@ def test_a_class_without_test_images_is_fine(tmp_path):
         ({"classnames": None}, "no array classnames"),
         (
             {"classnames": np.array([0, 1, 2])},
-            r"classnames is int64 of shape \(3,\); strings of shape \(K,\) are wanted: save np.array\(classnames, dtype=str",
+            r"classnames is int64 of shape \(3,\); strings of shape \(K,\) are wanted: save np.array\(classnames, dty",
         ),
         (
             {"classnames": np.array(CLASSNAMES, object)},
@@ -92,8 +92,14 @@ def test_a_class_without_test_images_is_fine(tmp_path):
         ),
         ({"train_y": np.arange(6) % 2}, r"train has no image of class 2 \('crane'\)"),
         ({"test_x": np.ones((5, 3))}, "the number of dimensions D differs: train_x has 4, test_x has 3"),
-        ({"text_x": np.ones((3, 2, 4))}, r"\(3, 2, 4\); shape \(K, D\) with K = 3 is wanted: save the mean over templates"),
-        ({"text_x": np.ones((4, 3))}, r"\(4, 3\), which is \(D, K\); shape \(K, D\) with K = 3 is wanted: save text_x.T"),
+        (
+            {"text_x": np.ones((3, 2, 4))},
+            r"\(3, 2, 4\); shape \(K, D\) with K = 3 is wanted: save the mean over templates",
+        ),
+        (
+            {"text_x": np.ones((4, 3))},
+            r"\(4, 3\), which is \(D, K\); shape \(K, D\) with K = 3 is wanted: save text_x.T",
+        ),
         ({"text_x": np.ones(4)}, r"text_x is float64 of shape \(4,\); shape \(K, D\) with K = 3 is wanted"),
         ({"text_x": np.eye(3, 4) * [[1], [0], [1]]}, "text_x has only zeros in row 1: no direction to compare$"),
         ({"text_x": np.ones((4, 4))}, "with K = 3 is wanted"),
@@ -101,13 +107,28 @@ def test_a_class_without_test_images_is_fine(tmp_path):
         ({"train_views": np.ones((6, 2, 4), int)}, "train_views is int64 .* floating-point numbers are wanted"),
         ({"logit_scale": np.ones(2)}, "a single number is wanted"),
         ({"logit_scale": np.array(-1.0)}, "logit_scale is -1.0; a positive number is wanted"),
-        ({"logit_scale": np.array(4.6052)}, r"is 4.6052, .*if this is its logarithm, .* save np.exp of it, 100; `logit"),
+        (
+            {"logit_scale": np.array(4.6052)},
+            r"is 4.6052, .*if this is its logarithm, .* save np.exp of it, 100; `logit",
+        ),
         ({"logit_scale": np.array(2.6593)}, "if this is its logarithm, as models store it, save np.exp of it, 14.29; "),
-        ({"logit_scale": np.array(0.01)}, "is 0.01, .*if this is a temperature, save one over it, 100; `logit_scale: NUM"),
-        ({"logit_scale": np.array(1)}, "logit_scale is 1, .*5 to 1000, is wanted; `logit_scale: NUMBER` in the backbone"),
+        (
+            {"logit_scale": np.array(0.01)},
+            "is 0.01, .*if this is a temperature, save one over it, 100; `logit_scale: NUM",
+        ),
+        (
+            {"logit_scale": np.array(1)},
+            "logit_scale is 1, .*5 to 1000, is wanted; `logit_scale: NUMBER` in the backbone",
+        ),
         ({"logit_scale": np.array(1001.0)}, "logit_scale is 1001, and exp.logit_scale. of a CLIP model, 5 to 1000, is"),
-        ({"train_x": np.where(np.arange(6)[:, None] % 3 == 1, 0, split(6).x)}, r"only zeros in row 1 \(2 rows in all\)"),
-        ({"train_views": np.ones((6, 2, 4)) * (np.arange(6) != 4)[:, None, None]}, "train_views has only zeros in row 4"),
+        (
+            {"train_x": np.where(np.arange(6)[:, None] % 3 == 1, 0, split(6).x)},
+            r"only zeros in row 1 \(2 rows in all\)",
+        ),
+        (
+            {"train_views": np.ones((6, 2, 4)) * (np.arange(6) != 4)[:, None, None]},
+            "train_views has only zeros in row 4",
+        ),
     ],
 )
 def test_wrong_features_from_elsewhere_are_one_line(tmp_path, changes, message):

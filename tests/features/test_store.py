@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from methods import unit
-from workflow.lib.features import store
 from workflow.lib.errors import UserError
+from workflow.lib.features import store
 from workflow.lib.features.store import Features, Split
 
 CLASSNAMES = ("heron", "swift", "crane")
@@ -116,7 +116,8 @@ def test_unit_leaves_zero_alone():
 
 
 def test_features_and_specs_are_read_without_torch():
-    modules = "workflow.lib.features.store, workflow.lib.features.npz, workflow.lib.data.datasets, workflow.lib.encoding.backbones"
+    names = ("features.store", "features.npz", "data.datasets", "encoding.backbones")
+    modules = ", ".join(f"workflow.lib.{name}" for name in names)
     code = f"import sys, {modules}; print('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 
+from workflow.lib.errors import UserError
 from workflow.lib.features import blocks, tensorfile
 from workflow.lib.features.blocks import BLOCK
-from workflow.lib.errors import UserError
 from workflow.lib.features.tensorfile import TensorFile
 
 DIM = 512

@@ -38,8 +38,8 @@ def test_it_learns_as_a_plain_loop_does(counts: tuple[int, ...], easy_of: Callab
 
 def test_half_of_every_step_is_text(easy_of: Callable[..., Easy]) -> None:
     easy = easy_of(counts=[2] * 10)
-    replica = Replica("-", CrossModal.defaults({}), 0)
-    batches = Batches(CrossModal(), easy.task, [replica], batch_size=5)
+    method, replica = CrossModal(), Replica("-", CrossModal.defaults({}) | {"batch_size": 5}, 0)
+    batches = Batches(method, easy.task, [replica], method.recipe(easy.task, replica.params))
     seen = []
     for _ in range(4):
         x, y = next(batches)

@@ -138,7 +138,7 @@ BAD: list[tuple[str, list[str], dict[str, Any], str]] = [
         "no split",
         [*ALL, "elk/a.jpg", "owl/a.jpg", "yak/a.jpg", "zebu/a.jpg"],
         {},
-        f"path: {NO_TRAIN}; there are the folders elk, owl, yak, …",
+        f"path: {NO_TRAIN}; there are the folders elk, owl, yak, …: if these are the classes, add split: {{test: 0.5}}",
     ),
     (
         "train is a file",
@@ -163,7 +163,8 @@ BAD: list[tuple[str, list[str], dict[str, Any], str]] = [
         "no test",
         ["-test"],
         {},
-        "path: photos has no test/, which the study reports (protocol.report); it has train",
+        "path: photos has no test/, which the study reports (protocol.report); it has train; "
+        "`split: {test: 0.5}` makes one",
     ),
     (
         "a misspelt test",

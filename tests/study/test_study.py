@@ -215,7 +215,7 @@ SHOTS = "a whole number from 1 up, or 'all'"
 NAME = "a name of a-z, 0-9 and _"
 TEMPLATE = "a text with one {}, where the class name goes"
 ONCE = "a list in which nothing stands twice"
-HOOK = "a file with a @hookimpl register_methods"
+HOOK = "a file with a @hookimpl register_methods or register_sources"
 # What is wrong, the text of BASE and what stands in its place, and the line after "study.yaml:". METHODS there
 # stands for all methods there are.
 WRONG = [
@@ -244,7 +244,8 @@ WRONG = [
         "a key of a data set",
         "path: photographs",
         "pth: photographs",
-        "6: datasets.sheets.pth: not an option of source folder; did you mean path? (known: path, classes)",
+        "6: datasets.sheets.pth: not an option of source folder; did you mean path?"
+        " (known: path, classes, split, groups)",
     ),
     (
         "a key of a backbone",
@@ -314,7 +315,7 @@ WRONG = [
         "{source: digits}",
         "{source: digit}",
         "3: datasets.digits.source: 'digit' is unknown; did you mean digits?"
-        " (known: digits, planes, fgvc_aircraft, folder, features)",
+        " (known: digits, features, fgvc_aircraft, folder, planes, table)",
     ),
     (
         "a source that is a list",
@@ -555,7 +556,7 @@ WRONG = [
         "a plugin without a method",
         "[]",
         "[silent.py]",
-        f"16: plugins[0]: 'silent.py' registers no method; allowed: {HOOK}",
+        f"16: plugins[0]: 'silent.py' registers no method and no source; allowed: {HOOK}",
     ),
     (
         "a plugin with a taken name",

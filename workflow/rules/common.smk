@@ -6,21 +6,29 @@ import sys
 from pathlib import Path
 
 from workflow.lib.jobs import orphans, stale_lock
+from workflow.lib.jobs.code import ROOT
 from workflow.lib.errors import UserError
 from workflow.lib.study import images
 from workflow.lib.study.study import load as load_study
 
+# As a module of another workflow the study is what that one gives as config, and the run is its own.
+MAIN = workflow.modifier.is_main_snakefile()
+
 try:
-    STUDY = load_study(config, workflow.configfiles)
+    if MAIN:
+        FROM = workflow.configfiles, "--config"
+    else:
+        FROM = [], f"config of module {__name__}"
+    STUDY = load_study(config, *FROM)
     # What stands for the images that are the user's own. Jobs on a cluster read this file too, and don't look again.
     if workflow.is_main_process:
-        IMAGES = images.look(STUDY, config, workflow.configfiles)
+        IMAGES = images.look(STUDY, config, *FROM)
     else:
         IMAGES = images.known(STUDY)
 except UserError as error:
     sys.exit(f"error: {error}")
 
-if workflow.is_main_process and stale_lock.clear(Path(".snakemake")):
+if MAIN and workflow.is_main_process and stale_lock.clear(Path(".snakemake")):
     print("Removed the lock that a killed run had left in .snakemake.", file=sys.stderr)
 
 DATA, FEATURES = STUDY.folders["data"], STUDY.folders["features"]
@@ -28,17 +36,18 @@ RESULTS = f"{STUDY.folders['results']}/{STUDY.name}"
 # Shards are the study's own: of two studies that fill the same folder, neither takes the other's away.
 SHARD = f"{FEATURES}/{{backbone}}/.shards/{STUDY.name}/{{dataset}}.{{shard}}-of-{{shards}}.safetensors"
 GATHERED = f"{FEATURES}/{{backbone}}/.shards/{STUDY.name}/{{dataset}}.all-{{shards}}.safetensors"
-SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+SCRIPTS = ROOT / "workflow" / "scripts"
 ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH, and end
-# when this process has gone. The caller's PYTHONPATH comes after, for modules that plugins import. Strictness has to be
-# asked for: a prefix replaces Snakemake's own.
-MODULES = [str(workflow.basedir), *filter(None, [os.environ.get("PYTHONPATH")])]
-shell.prefix(
-    "set -euo pipefail;"
+# when this process has gone. The caller's PYTHONPATH comes after, for modules that plugins import. They ask for it by
+# `eval`: shell.prefix would be in force for every rule of a workflow that uses this one as a module, and that workflow's
+# prefix for ours.
+MODULES = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ.update(
+    STUDY_SHELL="set -euo pipefail;"
     f" export PYTHONPATH={shlex.quote(os.pathsep.join(MODULES))} {orphans.VARIABLE}={os.getpid()};"
-    f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
+    f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
 )
 
 
@@ -133,6 +142,11 @@ TABLES = [
     ),
     f"{RESULTS}/tables/results.csv",
     f"{RESULTS}/study.json",
+]
+DUPLICATES = [
+    f"{FEATURES}/{backbone}/{dataset}.duplicates.json"
+    for dataset in STUDY.datasets
+    for backbone in STUDY.backbones
 ]
 FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=[*PAIRS, "peeking"])
 # What is read in need not be written out.

@@ -34,6 +34,7 @@ rule evaluate:
     # The last line is kept in the shell: on a full disk, or a read-only one, the log can't say why the cell failed. One
     # that has left without its results, or without a reason, is given last words.
     shell:
+        'eval "$STUDY_SHELL"; '
         "last=$(python -m workflow.scripts.warm evaluate {params.method} --spec {params.spec:q}"
         " --features {input.features:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --threads {threads}"
@@ -62,5 +63,6 @@ rule supports:
     message:
         "data set {wildcards.dataset}: writing out the supports"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.supports --dataset {wildcards.dataset} --features {input:q} --shots {params.shots}"
         " --seeds {params.seeds} --out {output:q} 2>&1 | tee {log:q}"

@@ -17,11 +17,13 @@ rule dataset:
         root=lambda wildcards, output: os.path.dirname(output[0]),
         # The job looks for itself. That they differ is why it runs again.
         contents=lambda wildcards: IMAGES.get(wildcards.dataset, ""),
-        code=lambda wildcards: extraction_hash("dataset.py"),
+        code=source_code,
+        plugin=source_options,
     message:
         "data set {wildcards.dataset}: preparing images"
     shell:
-        "python -m workflow.scripts.dataset --name {wildcards.dataset} --spec {params.spec:q}"
+        'eval "$STUDY_SHELL"; '
+        "python -m workflow.scripts.dataset --name {wildcards.dataset} --spec {params.spec:q} {params.plugin}"
         " --root {params.root:q} --out {output:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
@@ -53,6 +55,7 @@ rule features:
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
         " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
@@ -85,6 +88,7 @@ rule shard:
     message:
         "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards}"
         " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
@@ -110,4 +114,34 @@ rule gather:
     message:
         "data set {wildcards.dataset}: gathering {wildcards.shards} shards"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.gather --index {input.index:q} --out {output:q} {input.parts:q} 2>&1 | tee {log:q}"
+
+
+# Once for a data set and a backbone, whichever studies use them.
+rule duplicates:
+    input:
+        unpack(duplicates_inputs),
+    output:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.duplicates.json",
+    log:
+        f"{FEATURES}/{{backbone}}/{{dataset}}.duplicates.log",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        index=lambda wildcards, input: (
+            f"--index {shlex.quote(str(input.index))}"
+            if "index" in input.keys()
+            else ""
+        ),
+        code=code_hash(SCRIPTS / "duplicates.py"),
+    message:
+        "data set {wildcards.dataset}: looking for duplicates with {wildcards.backbone}"
+    shell:
+        'eval "$STUDY_SHELL"; '
+        "python -m workflow.scripts.duplicates {input.features:q} {params.index} --out {output:q} --threads {threads}"
+        " 2>&1 | tee {log:q}"

@@ -36,6 +36,17 @@ def index_file(wildcards):
     return f"{DATA}/{wildcards.dataset}/{images.INDEX}"
 
 
+def source_options(wildcards):
+    """Of a dataset's job: the file of the plugin that its source comes from, if it is one of the study's."""
+    where = STUDY.sources[wildcards.dataset].where
+    return f"--plugin {shlex.quote(where)}" if where in STUDY.plugins else ""
+
+
+def source_code(wildcards):
+    """The hash of the code that finds the images: that of the source and what every source shares."""
+    return extraction_hash("dataset.py", STUDY.sources[wildcards.dataset].file)
+
+
 def shards(wildcards):
     """In how many jobs the images go through the model. Features made elsewhere take none."""
     if "features" in STUDY.backbones[wildcards.backbone]:
@@ -78,6 +89,13 @@ def extraction_inputs(wildcards):
     if backbone["model"].endswith(".json"):
         files["model"] = backbone["model"]
     return files
+
+
+def duplicates_inputs(wildcards):
+    """The features to compare, and the index of the images that they are of, if there are any."""
+    made = f"{FEATURES}/{wildcards.backbone}/{wildcards.dataset}.safetensors"
+    bare = "features" in STUDY.backbones[wildcards.backbone]
+    return {"features": made} | ({} if bare else {"index": index_file(wildcards)})
 
 
 def images_options(wildcards):

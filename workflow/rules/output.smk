@@ -36,9 +36,11 @@ def say_how_far(jobs):
         plan(),
         "--folder",
         RESULTS,
+        "--duplicates",
+        *DUPLICATES,
     ]
     output = RunOutput(cells, sys.stderr)
-    early = EarlyTables(command, str(workflow.basedir), output.pending, log.info)
+    early = EarlyTables(command, str(ROOT), output.pending, log.info)
     output.first = lambda place: early.first(
         f"first results: {RESULTS}/partial_tables/{place[0]}.{place[1]}.md"
         f" ({place[2]} shots); the table grows as cells land"

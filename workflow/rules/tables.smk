@@ -1,18 +1,14 @@
-# On the machine where snakemake was called: it takes a second, and it prints the tables.
-localrules:
-    tables,
-    partial_tables,
-    figures,
-
-
+# These run on the machine where snakemake was called: it takes a second, and it prints the tables.
 rule tables:
     input:
         metrics=all_metrics,
         references=list(STUDY.references.values()),
+        duplicates=DUPLICATES,
     output:
         [in_report(path) for path in TABLES],
     log:
         f"{RESULTS}/logs/tables.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -23,22 +19,28 @@ rule tables:
     message:
         "rendering the tables"
     shell:
-        "python -m workflow.scripts.tables --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+        'eval "$STUDY_SHELL"; '
+        "python -m workflow.scripts.tables --plan {params.plan:q} --folder {params.folder:q}"
+        " --duplicates {input.duplicates:q} 2>&1 | tee {log:q}"
 
 
 # What there is after `--keep-going`, and what is missing and why: snakemake --cores 1 partial_tables
 rule partial_tables:
     log:
         f"{RESULTS}/logs/partial_tables.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         plan=plan(),
         folder=RESULTS,
+        duplicates=DUPLICATES,
     message:
         "rendering what there is"
     shell:
-        "python -m workflow.scripts.tables --partial --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+        'eval "$STUDY_SHELL"; '
+        "python -m workflow.scripts.tables --partial --plan {params.plan:q} --folder {params.folder:q}"
+        " --duplicates {params.duplicates:q} 2>&1 | tee {log:q}"
 
 
 rule figures:
@@ -48,6 +50,7 @@ rule figures:
         [in_report(path) for path in FIGURES],
     log:
         f"{RESULTS}/logs/figures.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -57,4 +60,5 @@ rule figures:
     message:
         "drawing the figures"
     shell:
+        'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.figures --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"

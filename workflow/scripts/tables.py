@@ -3,12 +3,13 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from workflow.lib import files
 from workflow.lib.errors import UserError
+from workflow.lib.features.duplicates import Report
 from workflow.lib.jobs.entry import run
 from workflow.lib.reporting import comparison, references, rendering, tables
 from workflow.lib.reporting.results import Plan, Results, gather, tidy, trainings
@@ -22,7 +23,7 @@ def main() -> None:
     partial = arguments.partial or arguments.early
     if results.missing and not partial:
         raise UserError(f"{results.missing[0]}: missing, and {len(results.missing) - 1} more: run the study first")
-    made = render(results, arguments.folder)
+    made = render(results, arguments.folder, shared(arguments.duplicates))
     if results.missing:
         made = {name: unfinished(table, results) for name, table in made.items()}
     into = arguments.folder / ("partial_tables" if partial else "tables")
@@ -61,12 +62,27 @@ def _why(path: Path, folder: Path) -> str:
     return last if last.startswith("error: ") else f"not finished, see {log}"
 
 
-def render(results: Results, folder: Path) -> dict[str, tables.Table]:
+def shared(paths: Sequence[Path]) -> dict[str, Report]:
+    """What the splits of each dataset share by each backbone, as far as it is known: by `<dataset>.<backbone>`."""
+    return {
+        f"{path.name.removesuffix('.duplicates.json')}.{path.parent.name}": Report.from_json(
+            files.read_json(path), str(path)
+        )
+        for path in paths
+        if path.is_file()
+    }
+
+
+def render(results: Results, folder: Path, doubles: Mapping[str, Report]) -> dict[str, tables.Table]:
     """All tables by file name, the summary last."""
     plan = results.plan
     places = comparison.rings(plan, folder)
     level = comparison.level_with_best(places)
-    made = {f"{d}.{b}": tables.dataset_table(results, d, b, level) for d in plan.datasets for b in plan.backbones}
+    made = {
+        f"{d}.{b}": tables.dataset_table(results, d, b, level, doubles.get(f"{d}.{b}"))
+        for d in plan.datasets
+        for b in plan.backbones
+    }
     made |= {
         f"{d}.{b}.intervals": tables.intervals_table(plan, places, d, b) for d in plan.datasets for b in plan.backbones
     }
@@ -93,6 +109,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", required=True, help="the study's grid and protocol as JSON")
     parser.add_argument("--folder", required=True, type=Path, help="results/<study>")
+    parser.add_argument(
+        "--duplicates", nargs="*", default=[], type=Path, help="what splits share, a file for each table"
+    )
     parser.add_argument("--partial", action="store_true", help="tables of what there is, and what is missing and why")
     early = "tables of what there is, without a word; cells that are to be computed come as JSON on standard input"
     parser.add_argument("--early", action="store_true", help=early)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -96,6 +97,18 @@ def _of_images(folder: Path, now: State) -> str:
             _write(folder, now, hashes, noted)
         return noted["images"]
     return digest
+
+
+def doubles(index: Index, folder: Path, threads: int) -> dict[str, str]:
+    """The SHA-256 of every image that may have a double: those noted in `folder`, others where two are of one size.
+
+    Nothing is noted. Raises `OSError` for an image that is gone.
+    """
+    now = state(index)
+    noted = {file: sha for file, (stat, sha) in _read(folder).items() if now.stats.get(file) == stat}
+    sizes = Counter(size for size, _ in now.stats.values())
+    wanted = [file for file, (size, _) in now.stats.items() if sizes[size] > 1 and file not in noted]
+    return noted | _hashed(now.root, wanted, threads)
 
 
 def overall(index: Index, hashes: Mapping[str, str]) -> str:

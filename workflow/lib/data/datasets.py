@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.errors import UserError
-from workflow.lib.data import contents, names
+from methods.contract.params import brief
+from workflow.lib.data import contents, names, registry
 from workflow.lib.data.index import SPLITS, Entry, Index, check, read_index, write_index
-from workflow.lib.data.sources import digits, features, fgvc_aircraft, folder, planes
 from workflow.lib.data.sources.base import Option, Source
+from workflow.lib.errors import UserError
 
 __all__ = [
-    "SOURCES",
     "SPLITS",
     "Entry",
     "Index",
@@ -34,27 +33,31 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SOURCES: Mapping[str, Source] = {
-    module.SOURCE.name: module.SOURCE for module in (digits, planes, fgvc_aircraft, folder, features)
-}
 READING = ("skip_bad_images", "max_pixels", "max_aspect")  # how images are read
 # What a data set may say whatever its source; of these the names of classes alone touch the index.
 COMMON = ("source", "templates", "classnames", "supports", "allow_fewer", "views", "flip", "shards", *READING)
 
 
-def resolve(spec: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
+def resolve(spec: Mapping[str, Any], known: registry.Sources | None = None) -> tuple[Source, dict[str, Any]]:
     """The source that a dataset's `spec` (as in the study file) names, and all its options with defaults filled in.
 
-    Raises `UserError`, with the key and what is allowed, for anything that the source does not know.
+    `known` are the sources that there are; without it, those that need no plugin's path. Raises `UserError`, with the
+    key and what is allowed, for anything that the source does not know.
     """
-    source = SOURCES.get(str(spec.get("source")))
-    if source is None:
-        raise UserError(f"source: {spec.get('source')!r} is unknown{_nearest(spec.get('source'), SOURCES)}")
+    source = _source(spec.get("source"), registry.load() if known is None else known)
     given = {key: value for key, value in spec.items() if key not in COMMON}
     for key in given:
         if key not in source.options:
             raise UserError(f"{key}: not an option of source {source.name}{_nearest(key, source.options)}")
     return source, {key: _value(key, given, option) for key, option in source.options.items()}
+
+
+def _source(name: object, known: registry.Sources) -> Source:
+    if str(name) in known.entries:
+        return known.entries[str(name)].thing
+    if reason := known.why(str(name)):
+        raise UserError(f"source: the plugin {name!r} can't be used: {reason}")
+    raise UserError(f"source: {name!r} is unknown{_nearest(name, known.entries)}")
 
 
 def _value(key: str, given: Mapping[str, Any], option: Option) -> Any:
@@ -63,11 +66,20 @@ def _value(key: str, given: Mapping[str, Any], option: Option) -> Any:
             raise UserError(f"{key}: is wanted: {option.help}")
         return option.default
     value = given[key]
-    if type(value) is not option.type:  # bool is a kind of int to isinstance
-        raise UserError(f"{key}: {value!r} is no {option.type.__name__}: {option.help}")
+    if not option.fits(value):
+        raise UserError(f"{key}: found {brief(value)}, allowed: {option.kinds()}: {option.help}")
     if option.allowed and value not in option.allowed:
         raise UserError(f"{key}: {value!r} is none of {', '.join(map(str, option.allowed))}")
+    if option.check is not None:
+        _checked(key, value, option.check)
     return value
+
+
+def _checked(key: str, value: Any, check: Callable[[Any], object]) -> None:
+    try:
+        check(value)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
 
 
 def views(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
@@ -110,19 +122,20 @@ def _nearest(word: object, known: Mapping[str, Any]) -> str:
     return (f"; did you mean {near[0]}?" if near else "") + f" (known: {', '.join(known) or 'none'})"
 
 
-def prepare(spec: Mapping[str, Any], root: Path, threads: int) -> Index:
+def prepare(spec: Mapping[str, Any], root: Path, threads: int, plugins: Sequence[str] = ()) -> Index:
     """Put the dataset of `spec` into the folder `root`, or find it elsewhere; returns its index, not yet written.
 
-    Of images that are the user's own it has a hash over their bytes, which are noted in `root`.
+    Of images that are the user's own it has a hash over their bytes, which are noted in `root`. `plugins` are paths of
+    files with further sources.
     """
-    source, options = resolve(spec)
+    source, options = resolve(spec, registry.load(plugins))
     if source.prepare is None:
         raise UserError(f"source {source.name} has no images to prepare")
     root.mkdir(parents=True, exist_ok=True)
     found = source.prepare(root, options, threads)
     if source.look is not None:
         check(found, str(found.root))
-        seen = look(spec)
+        seen = look(spec, plugins)
         hashes = contents.note(root, contents.state(found), threads, seen.fingerprint() if seen else "")
         found = replace(found, contents=contents.overall(found, hashes))
     named = names.apply(found, spec.get("classnames"), source.named_by_folders)
@@ -131,12 +144,12 @@ def prepare(spec: Mapping[str, Any], root: Path, threads: int) -> Index:
     return named
 
 
-def look(spec: Mapping[str, Any]) -> Index | None:
+def look(spec: Mapping[str, Any], plugins: Sequence[str] = ()) -> Index | None:
     """The index of images that are the user's own, by a look at their folder; `None` where there are none.
 
     Raises `UserError` for every fault of the folder and of the class names that is seen without opening an image.
     """
-    source, options = resolve(spec)
+    source, options = resolve(spec, registry.load(plugins))
     if source.look is None:
         return None
     found = source.look(options)

@@ -100,7 +100,8 @@ def _parse(content: dict[str, Any], folder: Path) -> Index:
 
 def _remarks(content: dict[str, Any]) -> dict[str, Any]:
     """What an index may say besides."""
-    names, left_out, contents = (content.get(key, empty) for key, empty in (("names", []), ("left_out", {}), ("contents", "")))
+    empty: dict[str, Any] = {"names": [], "left_out": {}, "contents": ""}
+    names, left_out, contents = (content.get(key, empty[key]) for key in empty)
     if not isinstance(names, list) or not all(isinstance(own, list) for own in names):
         raise TypeError("names are no list of lists")
     if not isinstance(left_out, dict) or not all(type(number) is int for number in left_out.values()):

@@ -57,6 +57,18 @@ def splits(path: Path) -> dict[str, str]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
+def unsplit(path: Path) -> dict[str, str]:
+    """The folder that holds the classes of images without a split, as that of train: `train/`, or `path` itself.
+
+    Raises `UserError` where there are folders for other splits too.
+    """
+    found = splits(path) if any(name.lower() in SPELLINGS["train"] for name in folders(path)) else {}
+    others = [name for name in folders(path) for split in SPLITS[1:] if name.lower() in SPELLINGS[split]]
+    if others:
+        raise UserError(f"split: {path} has {others[0]}/, a split of its own; leave `split` away or name another")
+    return found or {"train": ""}
+
+
 def _instead(path: Path) -> str:
     """What lies where train/ is wanted, as far as it helps."""
     names = folders(path)
@@ -69,7 +81,9 @@ def _instead(path: Path) -> str:
     if loose:
         return f"; {loose} images lie loose in {path}: sort them into folders"
     if names:
-        return f"; there are the folders {some(names)}"
+        known = {spelling for spellings in SPELLINGS.values() for spelling in spellings}
+        hint = "" if known & {name.lower() for name in names} else ": if these are the classes, add split: {test: 0.5}"
+        return f"; there are the folders {some(names)}{hint}"
     return "; it is empty" if not os.listdir(path) else "; it holds no folder"
 
 
@@ -133,9 +147,7 @@ def _check_forms(path: Path, names: Iterable[str]) -> None:
     for name in names:
         other = seen.setdefault(normal(name), name)
         if other != name:
-            raise UserError(
-                f"path: {path} has {other!a} and {name!a}, the same name in two forms of Unicode; keep one"
-            )
+            raise UserError(f"path: {path} has {other!a} and {name!a}, the same name in two forms of Unicode; keep one")
 
 
 Listed = tuple[tuple[str, ...], dict[str, list[Entry]], Counter[str]]
@@ -156,7 +168,7 @@ def listed(path: Path, found: Mapping[str, str], reading: str | None) -> Listed:
     _check_links(trees, reading)
     labels = {name: label for label, name in enumerate(names)}
     entries = {
-        split: [(f"{found[split]}/{file}", labels[name]) for name, files in own.items() for file in files]
+        split: [(f"{found[split]}/{file}".lstrip("/"), labels[name]) for name, files in own.items() for file in files]
         for split, own in by_split.items()
     }
     return names, entries, sum((tree.left_out for tree in trees.values()), start=Counter())

@@ -176,12 +176,12 @@ def remarks(before: Sequence[str], index: Index, given: object) -> list[str]:
         found.append(f"class names: {len(changed)} of {len(after)} are not the folders', as {new!r} for {old!r}: {how}")
     if numbered := [name for name in after if _NUMBER.match(name)]:
         found.append(
-            f"class names: {len(numbered)} begin with a number, as {numbered[0]!r}, and so they stand in the prompts; "
-            "`classnames` in the dataset's entry, a mapping or a file, gives others"
+            f"class names: {len(numbered)} of {len(after)} begin with a number, as {numbered[0]!r}, and so they stand "
+            "in the prompts; `classnames` in the dataset's entry, a mapping or a file, gives others"
         )
     if ids := [name for name in after if _WORDNET_ID.fullmatch(name)]:
         found.append(
-            f"class names: {len(ids)} are WordNet ids, as {ids[0]!r}, and mean nothing in a prompt; "
+            f"class names: {len(ids)} of {len(after)} are WordNet ids, as {ids[0]!r}, and mean nothing in a prompt; "
             "`classnames: wordnet` in the dataset's entry gives words"
         )
     return found

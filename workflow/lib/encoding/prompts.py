@@ -36,8 +36,7 @@ def embed(index: Index, templates: Sequence[str], tokenizer: Tokenizer, of_names
     embeddings = of_names([name for own in names for name in own])
     if all(len(own) == 1 for own in names):
         return embeddings
-    several = sum(len(own) > 1 for own in names)
-    log.info("%d classes have several names, whose embeddings are averaged", several)
+    log.info("classes with several names, whose embeddings are averaged: %d", sum(len(own) > 1 for own in names))
     ends = np.cumsum([len(own) for own in names])
     parts = np.split(unit(embeddings), ends[:-1])
     return np.stack([part.mean(axis=0) for part in parts]).astype(np.float32)

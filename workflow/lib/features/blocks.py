@@ -1,4 +1,4 @@
-"""Rows of tensors in blocks of 16 KiB, each with a checksum: what `workflow.lib.features.tensorfile` writes and reads."""
+"""Rows of tensors in blocks of 16 KiB, each with a checksum: what a features file is written and read in."""
 
 from __future__ import annotations
 

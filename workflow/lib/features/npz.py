@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from workflow.lib.data.index import SPLITS
+from workflow.lib.errors import UserError
 from workflow.lib.features import archive
 from workflow.lib.features.blocks import Array, Rows
-from workflow.lib.errors import UserError
 from workflow.lib.features.store import Features, assemble, kind
-from workflow.lib.data.index import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _check_scale(scale: float, where: str) -> None:
 
 
 def _zeros(features: Features, allowed: bool, where: str) -> dict[str, list[int]]:
-    """The rows of zeros by array. Raises `UserError` for the first unless they are `allowed`; in text they never are."""
+    """The rows of zeros by array. Raises `UserError` for the first unless `allowed`; in text they never are."""
     arrays: dict[str, Rows] = {f"{name}_x": split.x for name, split in features.splits.items()}
     arrays |= {} if features.train_views is None else {"train_views": features.train_views}
     texts = {} if features.text is None else {"text_x": features.text}

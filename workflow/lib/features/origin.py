@@ -12,8 +12,9 @@ Spec = Mapping[str, Any]
 def check(metadata: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
     """Raise `UserError` where the features file `where` was made from other images, by another backbone or templates.
 
-    `wanted` is the study's `backbone` and `templates`, and the path of the `index` of the images. Paths are not compared: seen from another folder the same file
-    has another one. What the file doesn't say of itself is not compared either.
+    `wanted` is the study's `backbone` and `templates`, and the path of the `index` of the images. Paths are not
+    compared: seen from another folder the same file has another one. What the file doesn't say of itself is not
+    compared either.
     """
     if not wanted or "spec" not in metadata:
         return

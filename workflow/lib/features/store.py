@@ -4,7 +4,7 @@ A features file is safetensors: `train_x (N, D)` float32, not normalised, and `t
 and `test` where they exist, `text (K, T, D)` (one embedding per class and template) where there is text,
 `train_views (N, V, D)` (augmented views of the train images, not normalised) where they were asked for,
 `logit_scale ()`, and `train_files`, the names of the images, where there are images. What the features depend on is
-metadata. Embeddings are read when rows of them are taken: see `workflow.lib.features.tensorfile`. This module needs no torch.
+metadata. Embeddings are read when rows of them are taken: see `workflow.lib.features.tensorfile`. Needs no torch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.contract.base import unit
+from workflow.lib.data.index import SPLITS, check_classnames
+from workflow.lib.errors import UserError
 from workflow.lib.features import filelists, tensorfile
 from workflow.lib.features.blocks import Array, Rows, check_finite
-from workflow.lib.errors import UserError
 from workflow.lib.features.filelists import FileLists
-from workflow.lib.data.index import SPLITS, check_classnames
 from workflow.lib.features.tensorfile import TensorFile
 
 _VIEWS = "train_views"

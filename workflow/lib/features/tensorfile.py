@@ -21,8 +21,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from workflow.lib import files
-from workflow.lib.features.blocks import SUM_BYTES, Blocks, Rows, check_finite
 from workflow.lib.errors import UserError, one_line
+from workflow.lib.features.blocks import SUM_BYTES, Blocks, Rows, check_finite
 from workflow.lib.features.stored import Stored
 
 FORMAT = 2

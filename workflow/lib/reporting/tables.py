@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from workflow.lib.evaluation.protocol import REGIMES
+from workflow.lib.features.duplicates import Report
 from workflow.lib.reporting.comparison import Place, Ring, Row, Score
 from workflow.lib.reporting.results import Plan, Results, mean_ranks
 
@@ -66,11 +67,16 @@ LEVEL = (
 
 
 def dataset_table(
-    results: Results, dataset: str, backbone: str, level: Collection[tuple[Place, Row]] | None = None
+    results: Results,
+    dataset: str,
+    backbone: str,
+    level: Collection[tuple[Place, Row]] | None = None,
+    doubles: Report | None = None,
 ) -> Table:
     """Methods by shots for one data set under one backbone; on request a column of the mean peeking gap.
 
-    `level` lists what can't be told from the best of its column; None where that was not tested.
+    `level` lists what can't be told from the best of its column; None where that was not tested. `doubles` are the
+    images that stand in two splits.
     """
     plan = results.plan
     described = [*caption(plan), *results.prompts(dataset, backbone), *results.missing_images(dataset, backbone)]
@@ -86,10 +92,26 @@ def dataset_table(
         table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
     if level is not None:
         table.caption = [*table.caption, LEVEL]
+    if doubles is not None:
+        table.caption = [*table.caption, *shared_images(doubles)]
     if plan.peeking_gap:
         table.columns = [*table.columns, "peeking gap"]
         table.caption = [*table.caption, peeking_caption(plan)]
     return table
+
+
+def shared_images(doubles: Report) -> list[str]:
+    """A line for every two splits with images in common, exact or near; none where there are none."""
+    lines = []
+    for one in doubles.shared:
+        first, second = one.splits
+        is_, looks = ("is" if one.exact == 1 else "are"), ("looks" if one.near == 1 else "look")
+        exact = f"{one.exact} {is_} in {first} too, byte for byte" if one.exact else ""
+        near = f"{one.near} {looks} like one in {first} (cosine of features at least {doubles.bound:.4f})"
+        near = near if one.near > 0 else ""
+        if exact or near:
+            lines.append(f"Of the images of {second}, {' and '.join(filter(None, [exact, near]))}.")
+    return [*lines, "They are listed by python -m workflow.scripts.duplicates."] if lines else []
 
 
 def regimes_table(results: Results, dataset: str, backbone: str) -> Table:

@@ -3,7 +3,8 @@ starts, and what has changed there runs again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from workflow.lib.study.study import Study
 INDEX = "index.json"
 
 
-def look(study: Study, config: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, str]:
+def look(
+    study: Study, config: Mapping[str, Any], files: Sequence[str | Path], elsewhere: str = "--config"
+) -> dict[str, str]:
     """For each dataset with images of the user's own, what stands for them in the parameters of jobs.
 
-    Raises `UserError` whose line begins with the file, the line number and the keys, for a fault of the folder, and for
-    a split that the study needs and it lacks.
+    What is in no file comes from `elsewhere`. Raises `UserError` whose line begins with the file, the line number and
+    the keys, for a fault of the folder, and for a split that the study needs and it lacks.
     """
     found: dict[str, str] = {}
     models = [name for name, spec in study.backbones.items() if "features" not in spec]
@@ -28,7 +31,7 @@ def look(study: Study, config: Mapping[str, Any], files: Sequence[str | Path]) -
         try:
             token = _token(study, entry, Path(study.folders["data"]) / name)
         except (UserError, OSError) as error:
-            raise _located(error, name, config, files) from None
+            raise _located(error, name, partial(schema.place, config, files, elsewhere=elsewhere), config) from None
         if token:
             found[name] = token
     return found
@@ -43,18 +46,23 @@ def known(study: Study) -> dict[str, str]:
 def _token(study: Study, entry: Mapping[str, Any], folder: Path) -> str:
     if _is_gone(entry) and (folder / INDEX).exists():
         return contents.known_token(folder)  # features may outlive their images
-    index = datasets.look(entry)
+    index = datasets.look(entry, study.plugins)
     if index is None:
         return ""
     missing = [split for split in SPLITS if split in _wanted(study) and split not in index.splits]
     if missing:
-        there = ", ".join(index.splits) + layout.nearest(index.root, missing[0])
-        raise UserError(f"path: {index.root} has no {missing[0]}/, {_wanted(study)[missing[0]]}; it has {there}")
+        hint = layout.nearest(index.root, missing[0])
+        if not hint and list(index.splits) == ["train"]:
+            hint = "; `split: {test: 0.5}` makes one"
+        there, why = ", ".join(index.splits), _wanted(study)[missing[0]]
+        raise UserError(f"path: {index.root} has no {missing[0]}/, {why}; it has {there}{hint}")
     return contents.token(folder, index)
 
 
 def _is_gone(entry: Mapping[str, Any]) -> bool:
-    return "path" in entry and not Path(entry["path"]).expanduser().exists()
+    paths = entry.get("path", [])
+    each = [paths] if isinstance(paths, str) else paths.values() if isinstance(paths, dict) else []
+    return any(not Path(path).expanduser().exists() for path in each)
 
 
 def _wanted(study: Study) -> dict[str, str]:
@@ -65,10 +73,11 @@ def _wanted(study: Study) -> dict[str, str]:
 
 
 def _located(
-    error: UserError | OSError, name: str, config: Mapping[str, Any], files: Sequence[str | Path]
+    error: UserError | OSError, name: str, place: Callable[[Sequence[schema.Key]], str], config: Mapping[str, Any]
 ) -> UserError:
     """The error at the key of the dataset's entry with which its text begins, if it is one."""
     text = describe(error)
     key, _, rest = text.partition(": ")
-    keys, message = (["datasets", name, key], rest) if key in config["datasets"][name] else (["datasets", name], text)
-    return UserError(shortened(f"{schema.place(config, files, keys)}: {schema.dotted(keys)}: {message}"))
+    inside = key in config["datasets"][name]
+    keys, message = (["datasets", name, key], rest) if inside else (["datasets", name], text)
+    return UserError(shortened(f"{place(keys)}: {schema.dotted(keys)}: {message}"))

@@ -139,16 +139,18 @@ def dotted(keys: Sequence[Key]) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def place(config: Mapping[str, Any], files: Sequence[str | Path], keys: Sequence[Key]) -> str:
+def place(
+    config: Mapping[str, Any], files: Sequence[str | Path], keys: Sequence[Key], elsewhere: str = "--config"
+) -> str:
     """`config.yaml:12`: where the keys of a mistake, or as many of them as exist, stand; of several files in the last.
 
-    `--config` where no file has them, or none has the value that is in `config`: it came from the command line.
+    `elsewhere` where no file has them, or none has the value that is in `config`: it came from the command line.
     """
     found = [(*_find(_nodes(file), keys), file) for file in reversed(files)]
     depth, line, file = max(found, key=lambda one: one[0], default=(0, 0, ""))
     complete = depth == len(keys) > 0
     if not file or (keys and not depth) or (complete and _value(_values(file), keys) != _value(config, keys)):
-        return "--config"
+        return elsewhere
     return f"{_shown(file)}:{line}"
 
 

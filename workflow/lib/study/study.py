@@ -14,8 +14,11 @@ from methods.contract.params import brief, expand, nearest
 from methods.contract.shots import ZERO
 from methods.tools import registry as plugins
 from workflow.lib.data import datasets
+from workflow.lib.data import registry as sources
+from workflow.lib.data.datasets import Source
 from workflow.lib.encoding import backbones
 from workflow.lib.errors import UserError, describe, shortened
+from workflow.lib.plugins import Entry
 from workflow.lib.study import schema
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
@@ -61,6 +64,7 @@ class Study:
     folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
     jobs_per_gpu: int = 1
     cell_minutes: float = 0  # the limit on a cell's time; 0: none
+    sources: Mapping[str, Entry[Source]] = field(default_factory=dict)  # where each dataset's source comes from
 
     def cells(self) -> list[tuple[str, str, str, str]]:
         """Every (dataset, backbone, method label, shots), in the order of the file."""
@@ -81,10 +85,11 @@ class LocatedError(UserError):
         self.keys, self.message = list(keys), message
 
 
-def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
+def load(config: Mapping[str, Any], files: Sequence[str | Path], elsewhere: str = "--config") -> Study:
     """Check a configuration, read from `files`, and make it a Study.
 
-    Raises UserError whose line begins with the file, the line number and the keys of the mistake.
+    What is in no file comes from `elsewhere`. Raises UserError whose line begins with the file, the line number and the
+    keys of the mistake.
     """
     try:
         schema.plain_data(files)
@@ -94,11 +99,11 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path]) -> Study:
         schema.printable(config, LocatedError)
         return made
     except LocatedError as error:
-        raise UserError(shortened(f"{schema.place(config, files, error.keys)}: {error}")) from None
+        raise UserError(shortened(f"{schema.place(config, files, error.keys, elsewhere)}: {error}")) from None
     except (UserError, OSError) as error:
         raise UserError(describe(error)) from None
     except RecursionError:
-        raise UserError(f"{schema.place(config, files, [])}: nested too deeply for a study") from None
+        raise UserError(f"{schema.place(config, files, [], elsewhere)}: nested too deeply for a study") from None
 
 
 def _study(config: Mapping[str, Any]) -> Study:
@@ -106,7 +111,10 @@ def _study(config: Mapping[str, Any]) -> Study:
     protocol |= config.get("protocol") or {}
     regimes = _regimes(protocol)
     paths = list(config.get("plugins") or [])
-    sets = {name: _dataset(name, entry) for name, entry in config["datasets"].items()}
+    known = sources.load(paths)
+    methods = plugins.load(paths)
+    _check_plugins(paths, methods, known)
+    sets = {name: _dataset(name, entry, known) for name, entry in config["datasets"].items()}
     models = {name: _backbone(name, entry) for name, entry in config["backbones"].items()}
     _check_pairs(config)
     return Study(
@@ -120,12 +128,13 @@ def _study(config: Mapping[str, Any]) -> Study:
         also=regimes[1:],
         peeking_gap=protocol["peeking_gap"],
         curve=_curve(protocol["curve"], regimes),
-        methods=_methods(config["methods"], paths),
+        methods={label: _method(methods, label, dict(given or {})) for label, given in config["methods"].items()},
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models),
         folders=FOLDERS | dict(config.get("folders") or {}),
         jobs_per_gpu=config.get("jobs_per_gpu", 1),
         cell_minutes=config.get("cell_minutes", 0),
+        sources={name: known.entries[entry["source"]] for name, entry in sets.items()},
     )
 
 
@@ -157,9 +166,9 @@ def _references(files: Mapping[str, str], sets: Collection[str], models: Collect
     return dict(files)
 
 
-def _dataset(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _dataset(name: str, entry: Mapping[str, Any], known: sources.Sources) -> dict[str, Any]:
     try:
-        source, options = datasets.resolve(entry)
+        source, options = datasets.resolve(entry, known)
         extracted = datasets.views(entry, source) | datasets.shards(entry, source) | datasets.reading(entry, source)
     except UserError as error:
         raise _keyed(["datasets", name], entry, error) from None
@@ -196,15 +205,15 @@ def _keyed(keys: list[str | int], entry: Mapping[str, Any], error: UserError) ->
     return LocatedError([*keys, key], message) if key in entry else LocatedError(keys, str(error))
 
 
-def _methods(entries: Mapping[str, Any], paths: Sequence[str]) -> dict[str, MethodSpec]:
-    registry = plugins.load(paths)
+def _check_plugins(paths: Sequence[str], methods: plugins.Registry, known: sources.Sources) -> None:
+    """Every file that the study names adds something to it."""
+    used = {entry.where for entry in methods.methods.values()} | {entry.where for entry in known.entries.values()}
     for i, path in enumerate(paths):
-        if reason := next((plugin.reason for plugin in registry.broken if plugin.where == path), ""):
+        if reason := next((one.reason for one in (*methods.broken, *known.broken) if one.where == path), ""):
             raise LocatedError(["plugins", i], f"can't load '{path}': {reason}")
-        if path not in [entry.where for entry in registry.methods.values()]:
-            message = f"'{path}' registers no method; allowed: a file with a @hookimpl register_methods"
-            raise LocatedError(["plugins", i], message)
-    return {label: _method(registry, label, dict(settings or {})) for label, settings in entries.items()}
+        if path not in used:
+            message = f"'{path}' registers no method and no source; allowed: a file with a @hookimpl register_methods"
+            raise LocatedError(["plugins", i], f"{message} or register_sources")
 
 
 def _method(registry: plugins.Registry, label: str, settings: dict[str, Any]) -> MethodSpec:

@@ -15,13 +15,39 @@ Look = Callable[[Mapping[str, Any]], Index]
 
 @dataclass(frozen=True)
 class Option:
-    """One key of a dataset in the study file. `default` is what it has when it is not given and not `required`."""
+    """One key of a dataset in the study file. `default` is what it has when it is not given and not `required`.
 
-    type: type
+    `type` is the type of its value, or several. `check(value)` raises `UserError` for a value of that type that makes
+    no sense; what it says follows the key.
+    """
+
+    type: type | tuple[type, ...]
     help: str
     default: Any = None
     allowed: tuple[Any, ...] = ()
     required: bool = False
+    check: Callable[[Any], object] | None = None
+
+    def kinds(self) -> str:
+        """Its types in words."""
+        types = self.type if isinstance(self.type, tuple) else (self.type,)
+        return " or ".join(_WORDS.get(one, one.__name__) for one in types)
+
+    def fits(self, value: Any) -> bool:
+        """Whether `value` is of its type: to `isinstance`, true and false are whole numbers."""
+        return type(value) in (self.type if isinstance(self.type, tuple) else (self.type,))
+
+    def describe(self) -> str:
+        """What may be given: `text, default 'variant', one of …`."""
+        parts = [
+            self.kinds(),
+            "required" if self.required else "" if self.default is None else f"default {self.default}",
+        ]
+        parts.append(f"one of {', '.join(map(str, self.allowed))}" if self.allowed else "")
+        return "; ".join(filter(None, parts))
+
+
+_WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "mapping", list: "list"}
 
 
 @dataclass(frozen=True)

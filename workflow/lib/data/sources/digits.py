@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from methods.contract.hookspecs import hookimpl
 from workflow.lib.data.index import Entry, Index
 from workflow.lib.data.sources.base import Source
 
@@ -51,3 +52,8 @@ SOURCE = Source(
     prepare=prepare,
     flip=False,
 )
+
+
+@hookimpl
+def register_sources() -> list[Source]:
+    return [SOURCE]

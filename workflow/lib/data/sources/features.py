@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from methods.contract.hookspecs import hookimpl
 from workflow.lib.data.sources.base import Source
 
 SOURCE = Source(
@@ -10,3 +11,8 @@ SOURCE = Source(
     templates=(),
     prepare=None,
 )
+
+
+@hookimpl
+def register_sources() -> list[Source]:
+    return [SOURCE]

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.errors import UserError
+from methods.contract.hookspecs import hookimpl
 from workflow.lib.data.index import SPLITS, Entry, Index
 from workflow.lib.data.sources.base import Option, Source
 from workflow.lib.data.sources.download import archive_of, obtain
+from workflow.lib.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -103,3 +104,8 @@ SOURCE = Source(
         "root": Option(str, f"a folder that holds {FOLDER}, or is to hold it; under data/ by default"),
     },
 )
+
+
+@hookimpl
+def register_sources() -> list[Source]:
+    return [SOURCE]

@@ -1,4 +1,4 @@
-"""Images of one's own: `train/`, `val/` and `test/` with a folder of images for each class."""
+"""Images of one's own: `train/`, `val/` and `test/` with a folder of images for each class, or without a split."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workflow.lib.data import layout
+from methods.contract.hookspecs import hookimpl
+from workflow.lib.data import layout, splitting
 from workflow.lib.data.index import Index
 from workflow.lib.data.sources.base import Option, Source
+from workflow.lib.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
     """The images where they lie, by a look. Nothing is copied into `root`."""
+    if options["split"]:
+        index = _whole(options)
+        return splitting.split(index, options["split"], _groups(index, options), root, threads)
     index = look(options)
     for split, entries in index.splits.items():
         folder = entries[0][0].split("/")[0] if entries else split
@@ -27,11 +32,30 @@ def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
 def look(options: Mapping[str, Any]) -> Index:
     """The images where they lie: the classes are the folders in `train/`, in alphabetical order.
 
-    `val/` and `test/` may be missing. Raises `UserError`, beginning with the option, for what `layout` says.
+    `val/` and `test/` may be missing; with `split`, the classes may lie directly in `path`. Raises `UserError`,
+    beginning with the option, for what `layout` and `splitting` say.
     """
+    if options["split"]:
+        index = _whole(options)
+        return splitting.look(index, options["split"], _groups(index, options))
+    if options["groups"]:
+        raise UserError("groups: goes with `split`, which deals the images out; here the folders say the splits")
     home = layout.home(options["path"])
     names, entries, left_out = layout.listed(home, layout.splits(home), options["classes"])
     return Index(names, home, entries, left_out=left_out)
+
+
+def _whole(options: Mapping[str, Any]) -> Index:
+    """All images as train, of class folders in `path` or in `train/` alone."""
+    home = layout.home(options["path"])
+    found = layout.unsplit(home)
+    names, entries, left_out = layout.listed(home, found, options["classes"])
+    return Index(names, home, entries, left_out=left_out)
+
+
+def _groups(index: Index, options: Mapping[str, Any]) -> list[str]:
+    pattern = options["groups"]
+    return splitting.grouped(pattern, [file for file, _ in index.splits["train"]]) if pattern else []
 
 
 SOURCE = Source(
@@ -46,7 +70,16 @@ SOURCE = Source(
             "top: a class is a folder in train/; leaf: every folder that holds images itself",
             allowed=layout.READINGS,
         ),
+        "split": splitting.SPLIT,
+        "groups": Option(
+            str, "a regular expression that finds the group in a path below `path`", check=splitting.check_pattern
+        ),
     },
     look=look,
     named_by_folders=True,
 )
+
+
+@hookimpl
+def register_sources() -> list[Source]:
+    return [SOURCE]

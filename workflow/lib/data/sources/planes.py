@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from methods.contract.hookspecs import hookimpl
 from workflow.lib.data.index import SPLITS, Index
-from workflow.lib.jobs.progress import bar
 from workflow.lib.data.sources.base import Source
+from workflow.lib.jobs.progress import bar
 
 
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
@@ -62,3 +63,8 @@ SOURCE = Source(
     templates=("a photo of a {}, a type of aircraft.", "a photo of the {}, a type of aircraft."),
     prepare=prepare,
 )
+
+
+@hookimpl
+def register_sources() -> list[Source]:
+    return [SOURCE]
