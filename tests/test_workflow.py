@@ -152,7 +152,7 @@ def test_results_csv_is_every_number_of_the_records(finished: Path) -> None:
         found = [tuple(line.values()) for line in reader]
     assert tuple(reader.fieldnames or ()) == results.HEADER
     expected = {
-        (*place[:3], variant["variant"], place[3], str(seed["seed"]), metric, repr(value))
+        ("trial", *place[:3], variant["variant"], place[3], str(seed["seed"]), metric, repr(value))
         for place, record in cells(finished).items()
         for variant in record["variants"]
         for seed in variant["seeds"]

@@ -12,7 +12,7 @@ from methods.logistic_regression import LogisticRegression
 from methods.zero_shot import ZeroShot
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cell as cells
-from workflow.lib.evaluation import fitting, scoring
+from workflow.lib.evaluation import fitting, predictions, scoring
 from workflow.lib.evaluation.cell import Bench, Cell
 from workflow.lib.features.store import Features
 
@@ -202,7 +202,7 @@ def test_zero_shot_is_one_cell_without_a_label_under_every_protocol(features: Fe
 def test_predictions_agree_with_the_metrics(features: Features) -> None:
     made = bench(features, variants=variants(n=[1, 2]))
     results = cells.evaluate(made, Means())
-    arrays = cells.predictions(made, results)
+    arrays = predictions.arrays(made, results)
     assert arrays["predicted"].shape == arrays["probability"].shape == (2, 3, len(made.labels))
     assert (arrays["variants"].tolist(), arrays["seeds"].tolist()) == (["n=1", "n=2"], [0, 1, 2])
     for v, result in enumerate(results):
@@ -214,15 +214,80 @@ def test_predictions_agree_with_the_metrics(features: Features) -> None:
 
 def test_predictions_leave_out_what_was_not_run(features_of: Callable[..., Features]) -> None:
     made = bench(features_of(text=False), seeds=1, shots="0")
-    arrays = cells.predictions(made, cells.evaluate(made, ZeroShot()))
+    arrays = predictions.arrays(made, cells.evaluate(made, ZeroShot()))
     assert arrays["predicted"].shape == (0, 1, len(made.labels))
     assert (arrays["variants"].tolist(), arrays["variants"].dtype.kind) == ([], "U")
 
 
 def test_a_cell_computed_twice_is_the_same_and_seeds_differ(features: Features) -> None:
-    first, second = (cells.predictions(made, cells.evaluate(made, Means())) for made in [bench(features)] * 2)
+    first, second = (predictions.arrays(made, cells.evaluate(made, Means())) for made in [bench(features)] * 2)
     assert (first["probability"] == second["probability"]).all()
     assert (first["probability"][0, 0] != first["probability"][0, 1]).any()
+
+
+@pytest.mark.parametrize("limit", [predictions.LOGITS_LIMIT, 0])
+def test_nll_ece_and_brier_can_be_computed_again_from_what_is_saved(
+    features: Features, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "LOGITS_LIMIT", limit)
+    monkeypatch.setattr(predictions, "LARGEST", 2)
+    made = bench(features)
+    (result,) = cells.evaluate(made, Means())
+    saved = predictions.arrays(made, [result])
+    for seed, outcome in result.outcomes.items():
+        found = cells.metrics(made, outcome)
+        hit = saved["predicted"][0, seed] == saved["labels"]
+        assert saved["nll"][0, seed].mean() == pytest.approx(found["nll"], rel=1e-6)
+        ece = scoring.expected_calibration_error(saved["confidence"][0, seed], hit)
+        assert ece == pytest.approx(found["ece"], abs=1e-6)
+        brier = saved["squares"][0, seed] - 2 * saved["probability"][0, seed] + 1
+        assert brier.mean() == pytest.approx(found["brier"], abs=1e-6)
+
+
+def test_small_logits_are_saved_whole_and_of_large_ones_the_largest(
+    features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench(features)
+    results = cells.evaluate(made, Means())
+    exact = scoring.log_softmax(results[0].outcomes[0].choices["last"].final())
+    saved = predictions.arrays(made, results)
+    assert saved["logits"].dtype == np.float16
+    np.testing.assert_allclose(saved["logits"][0, 0], exact, rtol=1e-3, atol=1e-6)
+    monkeypatch.setattr(predictions, "LOGITS_LIMIT", 0)
+    monkeypatch.setattr(predictions, "LARGEST", 2)
+    saved = predictions.arrays(made, results)
+    assert "logits" not in saved
+    assert saved["top_classes"].shape == saved["top_logits"].shape == (1, 3, len(made.labels), 2)
+    assert (saved["top_classes"][..., 0] == saved["predicted"]).all()
+    np.testing.assert_allclose(saved["top_logits"][0, 0, :, 0], exact.max(1), rtol=1e-3, atol=1e-6)
+    auroc = predictions.arrays(bench(features, metric="auroc"), results)
+    assert auroc["logits"].dtype == np.float32
+
+
+def test_the_images_of_each_class_are_saved_for_the_splits_that_the_cell_reads(features: Features) -> None:
+    saved = predictions.arrays(made := bench(features, select="val_full"), cells.evaluate(made, Means()))
+    assert saved["splits"].tolist() == ["train", "val", "test"]
+    assert saved["classnames"].tolist() == list(features.classnames)
+    for split, images in zip(saved["splits"], saved["images"], strict=True):
+        assert images.tolist() == np.bincount(features.splits[split].y).tolist()
+
+
+@pytest.mark.parametrize("metric", ["mean_per_class", "macro_f1", "auroc"])
+def test_the_curve_is_of_the_study_s_metric(features: Features, metric: str) -> None:
+    made = bench(features, metric=metric, select="report")
+    (result,) = cells.evaluate(made, Epochs())
+    found = cells.metrics(made, result.outcomes[0])
+    assert found[metric] == found[f"{metric}_peek"] == max(result.outcomes[0].curve)
+    assert found[f"{metric}_last"] == result.outcomes[0].curve[-1]
+    assert "accuracy_peek" not in found
+
+
+def test_auroc_of_one_class_is_one_line(features: Features) -> None:
+    split = features.splits["test"]
+    one = replace(features, splits={**features.splits, "test": replace(split, y=np.zeros_like(split.y))})
+    with pytest.raises(UserError, match=r"^metric: auroc compares .* of shapes's test are of one class; allowed"):
+        bench(one, metric="auroc")
+    assert "auroc" not in scoring.metrics(np.eye(2, dtype=np.float32), np.zeros(2, np.int64))
 
 
 # --- when it misbehaves ------------------------------------------------------------------------------------------

@@ -187,3 +187,19 @@ def test_logits_of_a_wrong_shape_name_the_replica(shape: tuple[int, ...], shown:
 def test_what_is_no_array_names_the_replica(answer: Any) -> None:
     with pytest.raises(ValueError, match=r"^variant '-', seed 0: logits have shape \(\), expected \(1, 6, 3\)$"):
         judge(["last"])(Candidate([FIRST], lambda queries: answer), {FIRST: Outcome(["last"])})
+
+
+@pytest.mark.parametrize("metric", ["mean_per_class", "macro_f1", "auroc"])
+@pytest.mark.parametrize("regime", ["report", "val_full", "val_fewshot"])
+def test_a_choice_is_made_by_the_study_s_metric(regime: str, metric: str) -> None:
+    """Five of six images are of one class: whoever always says it has the best accuracy, and finds nothing."""
+    labels = np.array([0, 0, 0, 0, 0, 1])
+    always, keen = np.eye(2)[[0] * 6], np.eye(2)[[0, 0, 0, 1, 1, 1]]
+    queries = Queries(np.zeros((6, 1), np.float32), labels)
+    chosen = {}
+    for by in ("accuracy", metric):
+        rule, outcomes = Judge([regime], 2, queries, queries, {0: np.arange(6)}, by), {FIRST: Outcome([regime])}
+        for epoch, guess in enumerate((always, keen)):
+            rule(Candidate([FIRST], lambda x, guess=guess: guess[None], {"epoch": epoch}), outcomes)
+        chosen[by] = outcomes[FIRST].choices[regime].point["epoch"]
+    assert chosen == {"accuracy": 0, metric: 1}

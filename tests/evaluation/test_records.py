@@ -79,7 +79,7 @@ def test_a_record_says_what_was_computed(made: dict[str, Any]) -> None:
         "method": "mine",
         "plugin": "guesses",
         "shots": "2",
-        "protocol": {"report": "test", "select": "last", "also": []},
+        "protocol": {"report": "test", "select": "last", "also": [], "metric": "accuracy"},
         "classes": 4,
         "queries": 36,
         "support": 8,

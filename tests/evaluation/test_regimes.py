@@ -105,8 +105,8 @@ def test_the_table_shows_the_regimes_side_by_side() -> None:
 
 def test_results_csv_names_the_other_regimes_after_an_at_sign() -> None:
     lines = tidy(study()).splitlines()
-    assert "digits,nano,probe,-,1,0,accuracy,0.3" in lines
-    assert "digits,nano,probe,-,1,0,accuracy@report,0.4" in lines
+    assert "trial,digits,nano,probe,-,1,0,accuracy,0.3" in lines
+    assert "trial,digits,nano,probe,-,1,0,accuracy@report,0.4" in lines
     assert not any("fit_seconds@" in line or "accuracy_peek@" in line for line in lines)
 
 

@@ -1,6 +1,7 @@
 """Metrics: each of them against torchmetrics or scikit-learn, which know them too, and by hand where those differ."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,51 @@ def test_every_metric_is_the_one_that_scikit_learn_computes(logits: np.ndarray, 
     if logits.shape[1] > 5:
         top5 = sklearn_metrics.top_k_accuracy_score(labels, probability, k=5, labels=every)
         assert found["top5"] == pytest.approx(top5)
+
+
+@pytest.mark.parametrize(("logits", "labels"), DRAWS)
+def test_f1_auroc_and_brier_are_scikit_learn_s_and_torchmetrics(logits: np.ndarray, labels: np.ndarray) -> None:
+    found = scoring.metrics(logits, labels)
+    guess, classes = logits.argmax(1), logits.shape[1]
+    x, y = torch.from_numpy(logits), torch.from_numpy(labels)
+    probability = x.double().softmax(1).numpy()
+    assert found["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(labels, guess, average="macro"))
+    theirs = classification.multiclass_f1_score(x, y, classes, average="macro")
+    assert found["macro_f1"] == pytest.approx(float(theirs), abs=1e-6)
+    areas = [sklearn_metrics.roc_auc_score(labels == k, probability[:, k]) for k in np.unique(labels)]
+    assert found["auroc"] == pytest.approx(np.mean(areas))
+    if len(areas) == classes:  # torchmetrics takes a class without an image for one that is never found
+        assert found["auroc"] == pytest.approx(float(classification.multiclass_auroc(x, y, classes)), abs=1e-5)
+    distance = ((probability - np.eye(classes)[labels]) ** 2).sum(1).mean()
+    assert found["brier"] == pytest.approx(distance)
+
+
+def test_auroc_of_two_classes_is_that_of_the_second() -> None:
+    logits, labels = draw(2, 80, 1)
+    area = sklearn_metrics.roc_auc_score(labels, logits[:, 1] - logits[:, 0])
+    assert scoring.metrics(logits, labels)["auroc"] == pytest.approx(area)
+
+
+def test_ties_count_half_in_auroc() -> None:
+    assert scoring.metrics(np.zeros((6, 3), np.float32), np.array([0, 1, 2] * 2))["auroc"] == 0.5
+
+
+def test_a_class_that_is_guessed_and_has_no_image_counts_in_macro_f1_and_one_that_is_neither_does_not() -> None:
+    guess, labels = np.array([0, 0, 2]), np.array([0, 0, 0])
+    assert scoring.macro_f1(guess, labels) == pytest.approx((4 / 5 + 0) / 2)
+    assert scoring.macro_f1(guess, labels) == pytest.approx(sklearn_metrics.f1_score(labels, guess, average="macro"))
+
+
+@pytest.mark.parametrize("metric", list(scoring.METRICS))
+@pytest.mark.parametrize("wrap", [np.asarray, torch.from_numpy, lambda x: x.transpose(1, 0, 2).copy().swapaxes(0, 1)])
+def test_a_candidate_is_scored_by_the_metric_on_all_images_or_some(metric: str, wrap: Any) -> None:
+    (first, labels), (second, _) = draw(6, 80, 0), draw(6, 80, 0)
+    second = second[::-1].copy()
+    answers = scoring.Answers(metric, wrap(np.stack([first, second])), labels)
+    assert answers.scores == pytest.approx([scoring.metrics(one, labels)[metric] for one in (first, second)])
+    rows = np.arange(0, 80, 2)
+    assert answers.score(1, rows) == pytest.approx(scoring.metrics(second[rows], labels[rows])[metric])
+    assert answers.score(0, rows[:0]) == 0.0
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4, 5])

@@ -14,7 +14,7 @@ from tests.fuzz.corpus import TRAPS, damaged, json_text, mutated, outcome
 from tests.reporting import grid
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import records
-from workflow.lib.reporting import rendering, results, tables
+from workflow.lib.reporting import rendering, results, summaries, tables
 
 PLACE = ("digits", "nano", "probe", "1")
 RIGHT = grid.record(grid.CELLS[PLACE], PLACE)
@@ -80,7 +80,7 @@ def tables_of(folder: Path) -> dict[str, str]:
     """Every table of the study in every format, and results.csv."""
     found = results.gather(grid.plan(peeking_gap=True), folder)
     made = {f"{d}.nano": tables.dataset_table(found, d, "nano") for d in found.plan.datasets}
-    made |= {"summary": tables.summary_table(found), "peeking": tables.peeking_table(found)}
+    made |= {"summary": summaries.summary_table(found), "peeking": tables.peeking_table(found)}
     texts = {f"{n}.{s}": render(table) for n, table in made.items() for s, render in rendering.FORMATS.items()}
     return texts | {"results.csv": results.tidy(found)}
 
@@ -97,7 +97,7 @@ def test_tables_show_the_numbers_of_the_records_or_nothing(
     made = outcome(lambda: tables_of(folder), path)
     if made is not None and place == PLACE:
         seeds = {v["variant"]: [s["metrics"]["accuracy"] for s in v["seeds"]] for v in value["variants"]}
-        line = f"digits,nano,probe,scale=none,1,0,accuracy,{seeds.get('scale=none', [None])[0]!r}\n"
+        line = f"trial,digits,nano,probe,scale=none,1,0,accuracy,{seeds.get('scale=none', [None])[0]!r}\n"
         assert (line in made["results.csv"]) == bool(seeds.get("scale=none"))
     assert made is None or place == PLACE
 

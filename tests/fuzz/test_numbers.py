@@ -114,7 +114,8 @@ HITS = arrays.arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 40)))
 @given(hits=HITS, flips=st.integers(0, 2**32))
 def test_an_interval_holds_the_mean_and_a_comparison_is_symmetric(hits: Any, flips: int) -> None:
     other = hits ^ (np.random.default_rng(flips).random(hits.shape) < 0.2)
-    found = statistics.bootstrap([hits, other], resamples=300)
+    rows = [statistics.Terms(one.astype(float), np.zeros(len(one)), one.shape[1]) for one in (hits, other)]
+    (found,) = statistics.bootstrap([rows], resamples=300)
     low, high = found.interval(0)
     assert -1e-6 <= low <= found.observed[0] + 1e-6
     assert found.observed[0] - 1e-6 <= high <= 1 + 1e-6

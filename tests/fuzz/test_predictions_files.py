@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import TRAPS, damaged, outcome
-from workflow.lib.reporting import comparison
+from workflow.lib.reporting import saved
 
 LABELS = np.array([0, 1, 2, 1, 0])
 PREDICTED = np.array([[[0, 1, 2, 0, 0], [0, 1, 1, 1, 1]], [[2, 2, 2, 2, 2], [0, 0, 0, 0, 0]]], np.int32)
@@ -21,6 +21,9 @@ ARRAYS = {
     "probability": np.full(PREDICTED.shape, 0.5, np.float32),
     "variants": np.array(["a", "b"]),
     "seeds": np.arange(2),
+    "classnames": np.array(["x", "y", "z"]),
+    "splits": np.array(["train", "test"]),
+    "images": np.array([[1, 1, 1], [2, 2, 1]]),
 }
 HITS = {"a": PREDICTED[0] == LABELS, "b": PREDICTED[1] == LABELS}
 
@@ -31,9 +34,14 @@ def npz(**changes: Any) -> bytes:
     return file.getvalue()
 
 
+def hits_of(path: Path) -> dict[str, Any]:
+    found = saved.read(path)
+    return {name: found.hits(name) for name in found.predicted}
+
+
 def check(path: Path, content: bytes) -> dict[str, Any] | None:
     path.write_bytes(content)
-    found = outcome(lambda: comparison.read_hits(path), path)
+    found = outcome(lambda: hits_of(path), path)
     for hits in (found or {}).values():
         assert hits.dtype == bool
         assert hits.ndim == 2
@@ -79,7 +87,10 @@ ODD = [
 ]
 
 
-@given(name=st.sampled_from(["labels", "predicted", "variants"]), value=st.sampled_from(ODD))
+@given(
+    name=st.sampled_from(["labels", "predicted", "variants", "classnames", "splits", "images"]),
+    value=st.sampled_from(ODD),
+)
 def test_arrays_that_do_not_fit_each_other(tmp_path: Path, name: str, value: Any) -> None:
     """NumPy would stretch what does not fit, and call it right."""
     found = check(tmp_path / "1.npz", npz(**{name: value}))
@@ -91,7 +102,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return open, (str(tmp_path / "sprung"), "w")
 
-    for name in ("labels", "predicted", "variants"):
+    for name in ("labels", "predicted", "variants", "classnames", "splits", "images"):
         assert check(tmp_path / "1.npz", npz(**{name: np.array([Trap(), Trap()], dtype=object)})) is None
     assert check(tmp_path / "1.npz", pickle.dumps(Trap())) is None
     assert not (tmp_path / "sprung").exists()

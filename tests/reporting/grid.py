@@ -26,6 +26,7 @@ def plan(**changes: Any) -> Plan:
         "report": "test",
         "select": "last",
         "also": [],
+        "metric": "",
         "peeking_gap": False,
         "curve": 0,
         "references": {},

@@ -1,15 +1,17 @@
-"""Paired comparisons: the bootstrap against a plain loop, and what the matrix and the marks make of it."""
+"""Paired comparisons from files of predictions: the matrix, the marks, the intervals, and metrics but accuracy."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from tests.reporting.grid import plan
 from workflow.lib.errors import UserError
-from workflow.lib.reporting import comparison, tables
-from workflow.lib.reporting.statistics import Difference, bootstrap, pooled, significant
+from workflow.lib.evaluation import scoring
+from workflow.lib.reporting import comparison, saved, summaries, terms
+from workflow.lib.reporting.comparison import Place, Ring
+from workflow.lib.reporting.saved import Saved
+from workflow.lib.reporting.statistics import Terms, bootstrap
 
 RNG = np.random.default_rng(3)
 IMAGES = 400
@@ -18,77 +20,12 @@ BETTER = BASE | (RNG.random((3, IMAGES)) < 0.2)
 SAME = np.where(RNG.random((3, IMAGES)) < 0.05, ~BASE, BASE)
 
 
-def test_the_observed_accuracies_and_difference_are_the_plain_ones() -> None:
-    found = bootstrap([BASE, BETTER])
-    np.testing.assert_allclose(found.observed, [BASE.mean(), BETTER.mean()])
-    assert found.difference(1, 0).mean == pytest.approx(BETTER.mean() - BASE.mean())
-
-
-def test_resamples_are_those_of_a_loop_that_draws_seeds_and_images() -> None:
-    found = bootstrap([BASE, BETTER], resamples=4000)
-    rng = np.random.default_rng(9)
-    loop = []
-    for _ in range(4000):
-        seeds, images = rng.integers(3, size=3), rng.integers(IMAGES, size=IMAGES)
-        loop.append(BETTER[seeds][:, images].mean() - BASE[seeds][:, images].mean())
-    mine = found.samples[:, 1] - found.samples[:, 0]
-    assert mine.mean() == pytest.approx(np.mean(loop), abs=0.003)
-    assert mine.std() == pytest.approx(np.std(loop), rel=0.1)
-
-
-def test_with_one_seed_the_interval_is_scipys_over_images() -> None:
-    ours = bootstrap([BASE[:1]], resamples=4000).interval(0)
-    theirs = stats.bootstrap((BASE[0],), np.mean, method="percentile", n_resamples=4000, rng=1).confidence_interval
-    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.01)
-
-
-def test_a_clear_difference_is_significant_and_none_is_not() -> None:
-    found = bootstrap([BASE, BETTER, SAME])
-    assert significant([found.difference(1, 0), found.difference(2, 0)]) == [True, False]
-    low, high = found.difference(1, 0).low, found.difference(1, 0).high
-    assert 0 < low < found.difference(1, 0).mean < high
-
-
-def test_swapping_the_two_turns_the_sign() -> None:
-    found = bootstrap([BASE, BETTER])
-    one, other = found.difference(0, 1), found.difference(1, 0)
-    assert (one.mean, one.low, one.high) == pytest.approx((-other.mean, -other.high, -other.low))
-    assert one.p == other.p
-
-
-def test_it_is_the_same_every_time() -> None:
-    assert bootstrap([BASE, BETTER]).difference(1, 0) == bootstrap([BASE, BETTER]).difference(1, 0)
-
-
-def test_a_row_without_seeds_of_its_own_stands_for_all() -> None:
-    alone = bootstrap([BASE, BETTER[:1]])
-    spread = bootstrap([BASE, np.repeat(BETTER[:1], 3, 0)])
-    np.testing.assert_allclose(alone.samples, spread.samples)
-
-
-def test_rows_on_other_images_can_t_be_paired() -> None:
-    with pytest.raises(ValueError, match="can't be paired"):
-        bootstrap([BASE, BETTER[:, :-1]])
-
-
-def test_many_true_nulls_are_rarely_called() -> None:
-    tests = [Difference(0, 0, 0, p) for p in stats.uniform.rvs(size=200, random_state=1)]
-    assert sum(significant(tests)) <= 2
-    assert significant([]) == []
-
-
-def test_pooling_narrows_the_interval() -> None:
-    parts = [bootstrap([BASE, BETTER], seed=seed) for seed in range(4)]
-    one, all_ = parts[0].difference(1, 0), pooled(parts, 1, 0)
-    assert all_.mean == pytest.approx(one.mean)
-    assert all_.high - all_.low < 0.7 * (one.high - one.low)
-
-
 def predictions(path: Path, hits: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = np.zeros(IMAGES, dtype=int)
     predicted = np.stack([np.where(hit, 0, 1) for hit in hits.values()])
-    np.savez(path, labels=labels, predicted=predicted, variants=np.array(list(hits)), seeds=np.arange(3))
+    names = {"variants": np.array(list(hits)), "classnames": np.array(["yes", "no"]), "splits": np.array(["test"])}
+    np.savez(path, labels=labels, predicted=predicted, images=np.array([[IMAGES, 0]]), **names)
 
 
 @pytest.fixture
@@ -110,8 +47,13 @@ def folder(tmp_path: Path) -> Path:
 PLAN = plan(datasets=["digits"], shots=["1"], seeds=3)
 
 
+def rings(folder: Path) -> dict[Place, Ring]:
+    there = [key for key in PLAN.cells() if PLAN.path(folder, *key).exists()]
+    return comparison.rings(PLAN, comparison.gather(PLAN, folder, "accuracy", there), "accuracy")
+
+
 def test_the_matrix_counts_wins_ties_and_losses(folder: Path) -> None:
-    scores = comparison.matrix(comparison.rings(PLAN, folder), PLAN.rows())
+    scores = comparison.matrix(rings(folder), PLAN.rows())
     adapter, none, standard = ("adapter", "-"), ("probe", "scale=none"), ("probe", "scale=standard")
     assert str(scores[adapter, none]) == "1/0/0"
     assert str(scores[none, adapter]) == "0/0/1"
@@ -119,14 +61,14 @@ def test_the_matrix_counts_wins_ties_and_losses(folder: Path) -> None:
 
 
 def test_what_is_level_with_the_best_is_not_what_it_clearly_beats(folder: Path) -> None:
-    assert comparison.level_with_best(comparison.rings(PLAN, folder)) == set()
+    assert comparison.level_with_best(rings(folder)) == set()
 
 
 def test_the_table_of_intervals_holds_each_row_s_own(folder: Path) -> None:
-    places = comparison.rings(PLAN, folder)
-    table = tables.intervals_table(PLAN, places, "digits", "nano")
+    places = rings(folder)
+    table = summaries.intervals_table(PLAN, {"accuracy": places}, "digits", "nano")
     shown = {label: cells for label, cells, _ in table.rows}
-    low, high = places["digits", "nano", "1"].bootstrap.interval(3)
+    low, high = places["digits", "nano", "1"].intervals[3]
     assert shown["adapter"] == [f"{100 * low:.2f} to {100 * high:.2f}"]
     assert low < BETTER.mean() < high
     assert list(shown) == ["zero_shot", "probe (scale=none)", "probe (scale=standard)", "adapter"]
@@ -134,7 +76,7 @@ def test_the_table_of_intervals_holds_each_row_s_own(folder: Path) -> None:
 
 def test_a_row_that_was_not_run_has_no_interval(folder: Path) -> None:
     (folder / "metrics" / "digits" / "nano" / "adapter" / "1.json").unlink()
-    table = tables.intervals_table(PLAN, comparison.rings(PLAN, folder), "digits", "nano")
+    table = summaries.intervals_table(PLAN, {"accuracy": rings(folder)}, "digits", "nano")
     assert {label: cells for label, cells, _ in table.rows}["adapter"] == [None]
 
 
@@ -142,4 +84,71 @@ def test_predictions_that_can_t_be_read_are_named(folder: Path) -> None:
     path = folder / "predictions" / "digits" / "nano" / "adapter" / "1.npz"
     path.write_bytes(b"half a file")
     with pytest.raises(UserError, match=rf"{path}: no predictions can be read from it"):
-        comparison.rings(PLAN, folder)
+        rings(folder)
+
+
+def test_the_difference_of_two_rows_turns_its_sign_when_they_are_swapped(folder: Path) -> None:
+    ring = rings(folder)["digits", "nano", "1"]
+    one, other = (ring.difference(*pair) for pair in ((ring.rows[0], ring.rows[3]), (ring.rows[3], ring.rows[0])))
+    assert one is not None
+    assert other == -one
+    assert ring.difference(ring.rows[0], ("absent", "-")) is None
+
+
+def test_predictions_of_other_images_than_the_other_cells_are_named(folder: Path) -> None:
+    path = folder / "predictions" / "digits" / "nano" / "adapter" / "1.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **arrays | {"labels": arrays["labels"][1:], "predicted": arrays["predicted"][:, :, 1:]})
+    with pytest.raises(UserError, match=rf"{path}: its 399 images are not those of the study's other cells there, 400"):
+        rings(folder)
+
+
+def test_logits_that_were_not_saved_are_asked_for_in_one_line(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"1\.npz: logits have shape \(\); finite numbers \(2, 3, 400, 2\) are wanted"):
+        saved.read(folder / "predictions" / "digits" / "nano" / "probe" / "1.npz", logits=True)
+
+
+# --- metrics as sums over images ---------------------------------------------------------------------------------
+
+LABELS = np.repeat([0, 1, 2, 3], [60, 25, 120, 35])
+
+
+def drawn(seed: int = 0, quality: float = 1.2) -> Saved:
+    """Two seeds of one variant on four classes of unequal size."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(2, len(LABELS), 4)) + quality * np.eye(4)[LABELS]
+    found = np.stack([scoring.log_softmax(one) for one in logits])
+    return Saved(LABELS, ["a", "b", "c", "d"], {}, {"-": found.argmax(-1)}, {"-": found})
+
+
+def value(metric: str, one: Saved, rows: np.ndarray) -> float:
+    """The metric of some images, averaged over seeds."""
+    answers = scoring.Answers(metric, one.logits["-"], LABELS)
+    return float(np.mean([answers.score(seed, rows) for seed in (0, 1)]))
+
+
+@pytest.mark.parametrize("metric", list(scoring.METRICS))
+def test_terms_sum_up_to_the_metric(metric: str) -> None:
+    one = drawn()
+    (found,) = bootstrap([[terms.of(metric, one, "-")]], LABELS, resamples=10)
+    assert found.observed[0] == pytest.approx(value(metric, one, np.arange(len(LABELS))))
+
+
+@pytest.mark.parametrize("metric", ["mean_per_class", "macro_f1", "auroc"])
+def test_the_spread_is_that_of_the_metric_computed_anew_on_resampled_images(metric: str) -> None:
+    """Classes resampled whole, n of n: so by (n - 1) / n narrower, which the sizes here make up to 2 % of."""
+    one, rng = drawn(), np.random.default_rng(1)
+    members = [np.flatnonzero(k == LABELS) for k in range(4)]
+    anew = [value(metric, one, np.concatenate([rng.choice(rows, len(rows)) for rows in members])) for _ in range(1500)]
+    (found,) = bootstrap([[terms.of(metric, one, "-")]], LABELS)
+    mine = found.draws[0].mean(0)
+    assert mine.std() == pytest.approx(np.std(anew), rel=0.06)
+    assert mine.mean() == pytest.approx(np.mean(anew), abs=0.2 * np.std(anew))
+
+
+def test_a_class_that_is_rare_weighs_as_much_as_the_others_in_a_mean_per_class() -> None:
+    one = drawn()
+    found: Terms = terms.of("mean_per_class", one, "-")
+    hit = one.hits("-")[0]
+    assert found.terms[0][hit & (LABELS == 1)] == pytest.approx(1 / 25 / 4)
+    assert found.terms[0][hit & (LABELS == 2)] == pytest.approx(1 / 120 / 4)

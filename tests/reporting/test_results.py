@@ -11,7 +11,7 @@ import pytest
 
 from tests.reporting import grid
 from workflow.lib.errors import UserError
-from workflow.lib.reporting import rendering, results, tables
+from workflow.lib.reporting import rendering, results, summaries, tables
 from workflow.lib.reporting.results import Plan, Results
 
 
@@ -29,7 +29,7 @@ def test_one_cell_of_zero_shot_stands_for_every_number_of_shots() -> None:
     assert [found.plan.cell("zero_shot", shots) for shots in ("1", "all")] == ["0", "0"]
     assert [found.plan.cell("probe", shots) for shots in ("1", "all")] == ["1", "all"]
     for shots in ("1", "all"):
-        assert found.accuracies("digits", "nano", ("zero_shot", "-"), shots) == [0.50]
+        assert found.values("digits", "nano", ("zero_shot", "-"), shots) == [0.50]
 
 
 def test_a_cell_s_files_lie_under_the_study_s_folder() -> None:
@@ -41,8 +41,8 @@ def test_a_cell_s_files_lie_under_the_study_s_folder() -> None:
 
 def test_accuracies_are_those_of_the_row_and_the_column() -> None:
     found = grid.results()
-    assert found.accuracies("planes", "nano", ("probe", "scale=standard"), "all") == [0.46, 0.48]
-    assert found.accuracies("planes", "nano", ("probe", "scale=odd"), "all") == []
+    assert found.values("planes", "nano", ("probe", "scale=standard"), "all") == [0.46, 0.48]
+    assert found.values("planes", "nano", ("probe", "scale=odd"), "all") == []
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -96,6 +96,35 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
         Plan.read(tmp_path)
 
 
+def test_the_regimes_of_a_record_are_those_of_the_study_in_whatever_order_they_are_written(tmp_path: Path) -> None:
+    """JSON with sorted keys has `report` before `val_full`: docs/protocol.md's own example ended here."""
+    place = ("digits", "nano", "adapter", "1")
+    record = grid.record(
+        {"-": [0.5, 0.6]}, place, protocol={"report": "test", "select": "last", "also": ["val_full", "report"]}
+    )
+    for seed in record["variants"][0]["seeds"]:
+        seed["also"] = {regime: {"metrics": seed["metrics"], "point": {}} for regime in ("report", "val_full")}
+    path = tmp_path.joinpath("metrics", *place).with_suffix(".json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record, sort_keys=True))
+    methods = [{"label": "adapter", "variants": ["-"], "learns": True}]
+    plan = grid.plan(datasets=["digits"], shots=["1"], methods=methods, also=["val_full", "report"])
+    assert list(results.gather(plan, tmp_path).records) == [place]
+
+
+def test_a_record_without_the_study_s_metric_is_not_this_study_s(tmp_path: Path) -> None:
+    place = ("digits", "nano", "adapter", "1")
+    protocol = {"report": "test", "select": "last", "also": [], "metric": "auroc"}
+    path = tmp_path.joinpath("metrics", *place).with_suffix(".json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(grid.record({"-": [0.5, 0.6]}, place, protocol=protocol)))
+    methods = [{"label": "adapter", "variants": ["-"], "learns": True}]
+    for metric, wrong in (("auroc", "metrics without: found 'auroc'"), ("macro_f1", "protocol: ")):
+        plan = grid.plan(datasets=["digits"], shots=["1"], methods=methods, metric=metric)
+        with pytest.raises(UserError, match=f"not this study's: {wrong}"):
+            results.gather(plan, tmp_path)
+
+
 # --- results.csv -------------------------------------------------------------------------------------------------
 
 
@@ -104,7 +133,9 @@ def lines(found: Results) -> list[dict[str, str]]:
 
 
 def test_the_header_of_results_csv_is_fixed() -> None:
-    assert results.tidy(grid.results()).splitlines()[0] == "dataset,backbone,method,variant,shots,seed,metric,value"
+    assert (
+        results.tidy(grid.results()).splitlines()[0] == "study,dataset,backbone,method,variant,shots,seed,metric,value"
+    )
 
 
 def test_results_csv_has_every_number_of_every_seed_once() -> None:
@@ -208,7 +239,7 @@ def test_the_rows_of_a_plugin_that_has_not_passed_are_marked_and_no_others() -> 
 
 
 def test_the_summary_says_so_once() -> None:
-    made = tables.summary_table(unchecked())
+    made = summaries.summary_table(unchecked())
     assert {name: remarks for name, _, remarks in made.rows if remarks} == {"adapter": [REMARK]}
 
 

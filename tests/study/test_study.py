@@ -721,3 +721,21 @@ def test_a_plugin_that_is_broken_elsewhere_harms_only_those_who_ask_for_it(
     assert load(write(here, BASE)).name == "trial"
     message = "study.yaml:18: methods.bought: the plugin 'bought' can't be used: package bought: ImportError: no GPU"
     assert complaint(write(here, BASE.replace("  zero_shot: {}", "  bought: {}"))) == message
+
+
+def test_published_accuracies_do_not_stand_beside_another_metric(here: Path) -> None:
+    (here / "published.csv").write_text("")
+    references = "references: {digits.small: published.csv}\n"
+    assert load(write(here, BASE + references)).metric == ""
+    assert load(write(here, BASE + references + "metric: accuracy\n")).metric == "accuracy"
+    assert complaint(write(here, BASE + references + "metric: macro_f1\n")).endswith(
+        "references.digits.small: 'published.csv' has accuracies, and the study's metric is macro_f1; allowed: metric: "
+        "accuracy, or none"
+    )
+
+
+def test_a_metric_that_there_is_not_is_named_with_those_that_there_are(here: Path) -> None:
+    assert complaint(write(here, BASE + "metric: mean_class\n")).endswith(
+        "metric: found 'mean_class', allowed: one of 'accuracy', 'mean_per_class', 'macro_f1', 'auroc'; did you mean "
+        "'mean_per_class'?"
+    )

@@ -90,6 +90,7 @@ def plan():
             "report": STUDY.report,
             "select": STUDY.select,
             "also": STUDY.also,
+            "metric": STUDY.metric,
             "peeking_gap": STUDY.peeking_gap,
             "curve": STUDY.curve,
             "references": STUDY.references,
@@ -132,6 +133,7 @@ TABLES = [
         name=[
             *PAIRS,
             *(f"{pair}.intervals" for pair in PAIRS),
+            *(f"{pair}.per_class" for pair in PAIRS),
             *(f"{pair}.reference" for pair in STUDY.references),
             *(f"{pair}.regimes" for pair in PAIRS if STUDY.also),
             "summary",

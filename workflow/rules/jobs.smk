@@ -137,6 +137,7 @@ def cell_spec(wildcards):
             "select": STUDY.select,
             "also": STUDY.also,
             "curve": STUDY.curve,
+            "metric": STUDY.metric or "accuracy",
             "supports": dataset.get("supports", ""),
             "allow_fewer": dataset.get("allow_fewer", False),
             "variants": [

@@ -74,7 +74,7 @@ def _compute(
     arguments: argparse.Namespace, cell: Any, method: Any, device: str, waited: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from workflow.lib.evaluation import cell as cells
-    from workflow.lib.evaluation import engines, records
+    from workflow.lib.evaluation import engines, predictions, records
     from workflow.lib.features import origin, store
 
     for name in engines.imports(type(method)):
@@ -88,7 +88,7 @@ def _compute(
     began = time.perf_counter()
     results = cells.evaluate(bench, method)
     clock["fit"] = sum(outcome.fit_seconds for result in results for outcome in result.outcomes.values())
-    arrays = cells.predictions(bench, results)
+    arrays = predictions.arrays(bench, results)
     clock["score"] = time.perf_counter() - began - clock["fit"]
     clock["total"] = clocks.alive() - waited
     provenance = records.provenance(

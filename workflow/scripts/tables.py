@@ -11,7 +11,7 @@ from workflow.lib import files
 from workflow.lib.errors import UserError
 from workflow.lib.features.duplicates import Report
 from workflow.lib.jobs.entry import run
-from workflow.lib.reporting import comparison, references, rendering, tables
+from workflow.lib.reporting import balance, comparison, references, rendering, summaries, tables
 from workflow.lib.reporting.results import Plan, Results, gather, tidy, trainings
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     if arguments.early:
         return
     for name, table in made.items():
-        if not name.endswith(("comparison", "peeking", "intervals")):  # too wide for a terminal, or an aside
+        if not name.endswith(("comparison", "peeking", "intervals", "per_class")):  # too large, or an aside
             print(rendering.plain(table))
     print(f"{trainings(results)}\nThe tables lie in {into}/, every number in results.csv there.")
     if arguments.partial:
@@ -76,25 +76,29 @@ def shared(paths: Sequence[Path]) -> dict[str, Report]:
 def render(results: Results, folder: Path, doubles: Mapping[str, Report]) -> dict[str, tables.Table]:
     """All tables by file name, the summary last."""
     plan = results.plan
-    places = comparison.rings(plan, folder)
-    level = comparison.level_with_best(places)
-    made = {
-        f"{d}.{b}": tables.dataset_table(results, d, b, level, doubles.get(f"{d}.{b}"))
-        for d in plan.datasets
-        for b in plan.backbones
+    pairs = {f"{dataset}.{backbone}": (dataset, backbone) for dataset, backbone in plan.pairs()}
+    found = comparison.gather(plan, folder, plan.by, results.records)
+    shown = {name: balance.shown(plan, found, [pair]) for name, pair in pairs.items()}
+    places = {
+        metric: comparison.rings(plan, found, metric)
+        for metric in dict.fromkeys([plan.by, *balance.shown(plan, found, plan.pairs())])
     }
-    made |= {
-        f"{d}.{b}.intervals": tables.intervals_table(plan, places, d, b) for d in plan.datasets for b in plan.backbones
-    }
-    for pair, path in plan.references.items():
-        dataset, backbone = pair.split(".")
-        made[f"{pair}.reference"] = references.table(results, dataset, backbone, references.read(path))
-    if plan.also:
-        made |= {f"{d}.{b}.regimes": tables.regimes_table(results, d, b) for d in plan.datasets for b in plan.backbones}
+    level = {metric: comparison.level_with_best(rings) for metric, rings in places.items()}
+    made = {name: tables.dataset_table(results, *pair, level, found) for name, pair in pairs.items()}
+    for name, pair in pairs.items():
+        if name in doubles:
+            made[name].caption = [*made[name].caption, *tables.shared_images(doubles[name])]
+        of_pair = {metric: places[metric] for metric in shown[name]}
+        made[f"{name}.intervals"] = summaries.intervals_table(plan, of_pair, *pair)
+        made[f"{name}.per_class"] = summaries.per_class_table(plan, found, *pair)
+        if name in plan.references:
+            published = references.read(plan.references[name])
+            made[f"{name}.reference"] = references.table(results, *pair, published)
+        if plan.also:
+            made[f"{name}.regimes"] = tables.regimes_table(results, *pair, shown[name])
     made["peeking"] = tables.peeking_table(results)
-    scores = comparison.matrix(places, plan.rows())
-    made["comparison"] = tables.comparison_table(results, scores)
-    return made | {"summary": tables.summary_table(results)}
+    made["comparison"] = summaries.comparison_table(results, comparison.matrix(places[plan.by], plan.rows()), found)
+    return made | {"summary": summaries.summary_table(results, found)}
 
 
 def write(results: Results, made: Mapping[str, tables.Table], folder: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from methods.contract.base import Array, Engine, Floats, Labels, Method, Replica, Support, Task, unit
 from methods.contract.shots import ALL, ZERO
+from workflow.lib.errors import UserError
 from workflow.lib.evaluation import engines, fitting, needs, scoring, support_files, supports
 from workflow.lib.evaluation.protocol import Judge, Outcome, Queries
 from workflow.lib.features.blocks import Rows
@@ -37,6 +38,7 @@ class Cell:
     also: Sequence[str] = ()  # further regimes, whose choices are recorded beside the first one's
     made_of: Mapping[str, Any] = field(default_factory=dict)  # what the study says of the features, to be held to
     curve: int = 0  # points of a training that are scored at most; 0: every epoch
+    metric: str = "accuracy"  # what candidates are chosen by
 
     @property
     def regimes(self) -> list[str]:
@@ -72,6 +74,8 @@ class Bench:
         self.cell, self.features = cell, features
         self.device, self.threads, self.log = device, threads, log
         self.labels = features.splits[cell.report].y
+        for split in cell.splits()[1:]:
+            _two_classes(cell, split, features.splits[split].y)
         self.rows = {seed: self._draw(seed) for seed in range(cell.seeds)}
         few = "val_fewshot" in cell.regimes
         self._few = {seed: self._draw_val(seed) for seed in range(cell.seeds)} if few else {}
@@ -118,7 +122,8 @@ class Bench:
         """The evaluator's side: the reported split, and `val` where the protocol looks at it."""
         val = self._queries("val", raw) if self.cell.looks_at_val else None
         classes = len(self.features.classnames)
-        return Judge(self.cell.regimes, classes, self._queries(self.cell.report, raw), val, self._few)
+        report = self._queries(self.cell.report, raw)
+        return Judge(self.cell.regimes, classes, report, val, self._few, self.cell.metric)
 
     def _queries(self, split: str, raw: bool) -> Queries:
         part = self.features.splits[split]
@@ -130,6 +135,15 @@ class Bench:
         import torch
 
         return torch.from_numpy(x).to(self.device)
+
+
+def _two_classes(cell: Cell, split: str, labels: Labels) -> None:
+    """Raise UserError where the study's metric has no value on a split."""
+    if cell.metric == "auroc" and len(np.unique(labels)) < 2:
+        raise UserError(
+            f"metric: auroc compares the images of a class with others, and all {len(labels)} images of "
+            f"{cell.dataset}'s {split} are of one class; allowed there: {', '.join(scoring.FROM_GUESSES)}, accuracy"
+        )
 
 
 def _taken(x: Rows, rows: Labels, raw: bool) -> Floats:
@@ -196,23 +210,8 @@ def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], ra
 
 def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float]:
     """The metrics of one seed of one variant under a regime, the first if none is named: those of results.csv."""
-    scores = scoring.metrics(outcome.choices[regime or bench.cell.select].final(), bench.labels)
+    metric = bench.cell.metric
+    scores = scoring.metrics(outcome.choices[regime or bench.cell.select].final(), bench.labels, metric)
     if len(outcome.curve) > 1:
-        scores |= {"accuracy_last": outcome.curve[-1], "accuracy_peek": max(outcome.curve)}
+        scores |= {f"{metric}_last": outcome.curve[-1], f"{metric}_peek": max(outcome.curve)}
     return scores | {"fit_seconds": outcome.fit_seconds}
-
-
-def predictions(bench: Bench, results: Sequence[Result]) -> dict[str, Any]:
-    """Arrays to save: labels `(M,)`, predicted class and probability of the true one `(V, S, M)`, names."""
-    ran = [result for result in results if not result.reason]
-    logits = [[o.choices[bench.cell.select].final() for o in result.outcomes.values()] for result in ran]
-    rows = np.arange(len(bench.labels))
-    own = [[np.exp(scoring.log_softmax(x)[rows, bench.labels]) for x in seeds] for seeds in logits]
-    shape = (len(ran), bench.cell.seeds, len(rows))
-    return {
-        "labels": bench.labels,
-        "predicted": np.array([[x.argmax(1) for x in seeds] for seeds in logits], dtype=np.int32).reshape(shape),
-        "probability": np.array(own, dtype=np.float32).reshape(shape),
-        "variants": np.array([result.variant for result in ran], dtype=np.str_),
-        "seeds": np.arange(bench.cell.seeds),
-    }

@@ -73,12 +73,18 @@ class Outcome:
 
 
 class Judge:
-    """Scores candidates: on the reported split always, on `val` where a regime looks at it."""
+    """Scores candidates by the study's metric: on the reported split always, on `val` where a regime looks at it."""
 
     def __init__(
-        self, regimes: Sequence[str], classes: int, report: Queries, val: Queries | None, few: Mapping[int, Labels]
+        self,
+        regimes: Sequence[str],
+        classes: int,
+        report: Queries,
+        val: Queries | None,
+        few: Mapping[int, Labels],
+        metric: str = "accuracy",
     ) -> None:
-        self._regimes, self._classes = regimes, classes
+        self._regimes, self._classes, self._metric = regimes, classes, metric
         self._report, self._val, self._few = report, val, few
 
     def outcome(self) -> Outcome:
@@ -88,18 +94,19 @@ class Judge:
     def __call__(self, candidate: Candidate, outcomes: Mapping[Replica, Outcome]) -> None:
         """Score a candidate of several replicas and hand each its part."""
         logits = self._logits(candidate, self._report)
-        reported = scoring.hits(logits, self._report.y).sum(-1).tolist()
-        val = None if self._val is None else scoring.hits(self._logits(candidate, self._val), self._val.y)
+        reported = scoring.Answers(self._metric, logits, self._report.y).scores
+        val = None if self._val is None else self._answers(candidate, self._val)
         for i, replica in enumerate(candidate.replicas):
-            accuracy = reported[i] / len(self._report.y)
-            scores = {regime: self._score(regime, replica, accuracy, val, i) for regime in self._regimes}
-            outcomes[replica].add(candidate, logits[i], scores, accuracy)
+            scores = {regime: self._score(regime, replica, reported[i], val, i) for regime in self._regimes}
+            outcomes[replica].add(candidate, logits[i], scores, reported[i])
 
-    def _score(self, regime: str, replica: Replica, accuracy: float, val: Array, i: int) -> float:
-        if regime in ("last", "report"):
-            return accuracy
-        rows = val[i] if regime == "val_full" else val[i][self._few[replica.seed]]
-        return float(rows.sum()) / len(rows) if len(rows) else 0.0  # of 0 shots nothing is drawn: no choice
+    def _answers(self, candidate: Candidate, queries: Queries) -> scoring.Answers:
+        return scoring.Answers(self._metric, self._logits(candidate, queries), queries.y)
+
+    def _score(self, regime: str, replica: Replica, reported: float, val: scoring.Answers | None, i: int) -> float:
+        if regime in ("last", "report") or val is None:
+            return reported
+        return val.scores[i] if regime == "val_full" else val.score(i, self._few[replica.seed])
 
     def _logits(self, candidate: Candidate, queries: Queries) -> Array:
         """Logits `(R, M, K)`, checked: a plugin's wrong shape or NaN is an error that names the replica."""

@@ -40,7 +40,12 @@ def record(bench: Bench, results: Sequence[Result], seconds: Mapping[str, float]
         "method": cell.label,
         "plugin": cell.method,
         "shots": cell.shots,
-        "protocol": {"report": cell.report, "select": cell.select, "also": list(cell.also)},
+        "protocol": {
+            "report": cell.report,
+            "select": cell.select,
+            "also": list(cell.also),
+            "metric": cell.metric,
+        },
         "classes": len(bench.features.classnames),
         "queries": len(bench.labels),
         "support": len(bench.rows[0]),

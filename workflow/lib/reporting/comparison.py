@@ -1,34 +1,44 @@
-"""The rows of a study against each other: on every data set, backbone and number of shots, from saved predictions."""
+"""The rows of a study against each other: on every dataset, backbone and number of shots, from saved predictions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workflow.lib.errors import UserError
-from workflow.lib.features import archive
-from workflow.lib.reporting.results import Plan
-from workflow.lib.reporting.statistics import Bootstrap, Difference, bootstrap, pooled, significant
+from workflow.lib.reporting import saved, terms
+from workflow.lib.reporting.results import Key, Plan
+from workflow.lib.reporting.saved import Saved
+from workflow.lib.reporting.statistics import Bootstrap, Difference, Floats, Terms, bootstrap, significant
 
 Row = tuple[str, str]  # label, variant
 Place = tuple[str, str, str]  # dataset, backbone, shots
-_AGAIN = "delete it, and the next run makes it anew"
+Predictions = Mapping[Key, Saved]
 
 
 @dataclass(frozen=True)
 class Ring:
-    """Where rows meet: those that were run there, and their paired bootstrap."""
+    """Where rows meet: those that were run there, what they came to, and each pair's difference, i against j > i."""
 
     rows: Sequence[Row]
-    bootstrap: Bootstrap
+    observed: Floats
+    intervals: Sequence[tuple[float, float]]
+    differences: Mapping[tuple[int, int], Difference]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], drawn: Bootstrap) -> "Ring":
+        """The rows' intervals and differences, without the draws, which are large."""
+        everyone = range(len(rows))
+        pairs = {(i, j): drawn.difference(i, j) for i in everyone for j in everyone[i + 1 :]}
+        return cls(rows, drawn.observed, [drawn.interval(i) for i in everyone], pairs)
 
     def difference(self, a: Row, b: Row) -> Difference | None:
         """a against b, or None where one of them was not run."""
         if a not in self.rows or b not in self.rows:
             return None
-        return self.bootstrap.difference(self.rows.index(a), self.rows.index(b))
+        i, j = self.rows.index(a), self.rows.index(b)
+        return self.differences[i, j] if i < j else -self.differences[j, i]
 
 
 @dataclass(frozen=True)
@@ -43,45 +53,56 @@ class Score:
         return f"{self.wins}/{self.ties}/{self.losses}"
 
 
-def rings(plan: Plan, folder: Path, rows: Sequence[Row] | None = None) -> dict[Place, Ring]:
-    """Every place of a study, for all its rows or some. Raises UserError for predictions that can't be read."""
+def gather(plan: Plan, folder: Path, metric: str, cells: Collection[Key]) -> Predictions:
+    """The predictions of these cells. Raises UserError for those that can't be read."""
+    found: dict[Key, Saved] = {}
+    for key in cells:
+        path = plan.path(folder, *key, "predictions")
+        one = saved.read(path, metric == "auroc")
+        _same_images(path, one, [other for place, other in found.items() if place[:2] == key[:2]][:1])
+        found[key] = one
+    return found
+
+
+def _same_images(path: Path, one: Saved, others: Sequence[Saved]) -> None:
+    for other in others:
+        if not np.array_equal(one.labels, other.labels):
+            raise UserError(
+                f"{path}: its {len(one.labels)} images are not those of the study's other cells there, "
+                f"{len(other.labels)}; delete it, and the next run makes it anew"
+            )
+
+
+def rings(plan: Plan, predictions: Predictions, metric: str, rows: Sequence[Row] | None = None) -> dict[Place, Ring]:
+    """Every place of a study, for all its rows or some."""
     wanted = plan.rows() if rows is None else rows
-    return {
-        (dataset, backbone, shots): ring
-        for dataset in plan.datasets
-        for backbone in plan.backbones
-        for shots in plan.shots
-        if (ring := _ring(plan, folder, (dataset, backbone, shots), wanted)) is not None
-    }
+    return {place: Ring.of(there, one) for place, there, one in drawn(plan, predictions, metric, wanted)}
 
 
-def _ring(plan: Plan, folder: Path, place: Place, rows: Sequence[Row]) -> Ring | None:
+def drawn(
+    plan: Plan, predictions: Predictions, metric: str, rows: Sequence[Row]
+) -> Iterator[tuple[Place, list[Row], Bootstrap]]:
+    """Every place with the rows that were run there, resampled: one dataset and backbone after the other."""
+    for dataset, backbone in plan.pairs():
+        places = {shots: _terms(plan, predictions, (dataset, backbone, shots), metric, rows) for shots in plan.shots}
+        places = {shots: found for shots, found in places.items() if found}
+        if not places:
+            continue
+        labels = next(one.labels for key, one in predictions.items() if key[:2] == (dataset, backbone))
+        classes = labels if terms.within_classes(metric) else None
+        made = bootstrap([list(found.values()) for found in places.values()], classes, dataset)
+        for (shots, found), one in zip(places.items(), made, strict=True):
+            yield (dataset, backbone, shots), list(found), one
+
+
+def _terms(plan: Plan, predictions: Predictions, place: Place, metric: str, rows: Sequence[Row]) -> dict[Row, Terms]:
     dataset, backbone, shots = place
-    hits: dict[Row, NDArray[np.bool_]] = {}
-    for label in dict.fromkeys(label for label, _ in rows):
-        if not plan.path(folder, dataset, backbone, label, shots).exists():
-            continue  # a missing cell: the tables have said so
-        path = plan.path(folder, dataset, backbone, label, shots, "predictions")
-        hits |= {(label, variant): found for variant, found in read_hits(path).items() if (label, variant) in rows}
-    there = [row for row in rows if row in hits]
-    return Ring(there, bootstrap([hits[row] for row in there])) if there else None
-
-
-def read_hits(path: Path) -> dict[str, NDArray[np.bool_]]:
-    """Which images each variant got right, `(S, M)` by variant, from a cell's predictions."""
-    try:
-        arrays = archive.read(path, ("labels", "predicted", "variants"))
-    except UserError as error:
-        raise UserError(f"{path}: no predictions can be read from it ({error}); {_AGAIN}") from error
-    labels, predicted, variants = (arrays.get(name, np.empty(())) for name in ("labels", "predicted", "variants"))
-    shapes = [labels.shape, predicted.shape, variants.shape]
-    numbers = labels.dtype.kind in "iu" and predicted.dtype.kind in "iu" and variants.dtype.kind == "U"
-    if not numbers or labels.ndim != 1 or [predicted.shape[:1], predicted.shape[2:]] != [variants.shape, labels.shape]:
-        raise UserError(
-            f"{path}: labels, predicted and variants have shapes {shapes}; integers (M,) and (V, S, M) and names (V,) "
-            f"are wanted; {_AGAIN}"
-        )
-    return {str(name): predicted[i] == labels for i, name in enumerate(variants)}
+    found = {}
+    for label, variant in rows:
+        cell = predictions.get((dataset, backbone, label, plan.cell(label, shots)))
+        if cell is not None and variant in cell.predicted:
+            found[label, variant] = terms.of(metric, cell, variant)
+    return found
 
 
 def matrix(places: Mapping[Place, Ring], rows: Sequence[Row]) -> dict[tuple[Row, Row], Score]:
@@ -105,25 +126,18 @@ def matrix(places: Mapping[Place, Ring], rows: Sequence[Row]) -> dict[tuple[Row,
 def level_with_best(places: Mapping[Place, Ring]) -> set[tuple[Place, Row]]:
     """The rows that can't be told from the best of their place, itself apart.
 
-    The differences from the best are tested together for each data set and backbone: those of one table.
+    The differences from the best are tested together for each dataset and backbone: those of one table.
     """
     level = set()
     for table in dict.fromkeys(place[:2] for place in places):
         tests = [
-            (place, row, ring.bootstrap.difference(int(ring.bootstrap.observed.argmax()), i))
+            (place, row, found)
             for place, ring in places.items()
-            for i, row in enumerate(ring.rows)
-            if place[:2] == table and i != int(ring.bootstrap.observed.argmax())
+            if place[:2] == table
+            for row in ring.rows
+            if row != (best := ring.rows[int(ring.observed.argmax())])
+            and (found := ring.difference(best, row)) is not None
         ]
         marks = significant([one for _, _, one in tests])
         level |= {(place, row) for (place, row, _), mark in zip(tests, marks, strict=True) if not mark}
     return level
-
-
-def overall(places: Mapping[Place, Ring], a: Row, b: Row) -> Difference | None:
-    """The mean difference over the places where both were run, or None where there is none."""
-    shared = [ring for ring in places.values() if a in ring.rows and b in ring.rows]
-    if not shared or len({tuple(ring.rows) for ring in shared}) > 1:
-        return None
-    rows = list(shared[0].rows)
-    return pooled([ring.bootstrap for ring in shared], rows.index(a), rows.index(b))

@@ -1,4 +1,4 @@
-"""Figures of a study: accuracy over shots, one line per row of the table, and what peeking would add."""
+"""Figures of a study: its metric over shots, one line per row of the table, and what peeking would add."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from workflow.lib import files
 from workflow.lib.reporting.results import Results
-from workflow.lib.reporting.tables import caption, name, percent
+from workflow.lib.reporting.tables import name, percent, protocol
 
+AXIS = {"accuracy": "accuracy", "mean_per_class": "mean per class", "macro_f1": "macro F1", "auroc": "AUROC"}
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osD^vPX*"
 _TAB20 = mpl.color_sequences["tab20"]
@@ -27,7 +28,7 @@ STYLE: Any = {
 
 
 def accuracy_figure(results: Results, dataset: str, backbone: str) -> Figure:
-    """Accuracy in percent over shots with standard deviations; zero-shot and other flat rows as lines across."""
+    """The study's metric in percent over shots with standard deviations; zero-shot and other flat rows go across."""
     plan = results.plan
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 5), layout="constrained")
@@ -36,17 +37,19 @@ def accuracy_figure(results: Results, dataset: str, backbone: str) -> Figure:
             for j, variant in enumerate(method["variants"]):
                 _line(axes, results, (dataset, backbone), (method["label"], variant), i, j)
         axes.set(
-            xlabel="labelled images per class", ylabel=f"accuracy on {plan.report}, %", title=f"{dataset}, {backbone}"
+            xlabel="labelled images per class",
+            ylabel=f"{AXIS[plan.by]} on {plan.report}, %",
+            title=f"{dataset}, {backbone}",
         )
         axes.set_xticks(range(len(plan.shots)), plan.shots)
         _legend(figure, axes)
-        figure.supxlabel(caption(plan)[-1], fontsize=7, color="0.4")
+        figure.supxlabel(protocol(plan), fontsize=7, color="0.4")
     return figure
 
 
 def _line(axes: Any, results: Results, at: tuple[str, str], row: tuple[str, str], color: int, style: int) -> None:
     """One row of the table: a colour for the method, a line style for the variant."""
-    numbers = [percent(results.accuracies(*at, row, shots)) for shots in results.plan.shots]
+    numbers = [percent(results.values(*at, row, shots)) for shots in results.plan.shots]
     points = [(x, number.mean, number.sd or 0.0) for x, number in enumerate(numbers) if number is not None]
     if not points:
         return
@@ -81,7 +84,11 @@ def peeking_figure(results: Results) -> Figure:
                     "markersize": 4,
                 }
                 axes.plot(*zip(*points, strict=True), label=name(row), **look)
-        axes.set(xlabel="labelled images per class", ylabel=f"points on {plan.report}", title="Peeking gap")
+        axes.set(
+            xlabel="labelled images per class",
+            ylabel=f"points of {AXIS[plan.by]} on {plan.report}",
+            title="Peeking gap",
+        )
         axes.set_xticks(range(len(plan.shots)), plan.shots)
         axes.set_ylim(bottom=0)
         if axes.lines:

@@ -17,7 +17,8 @@ from workflow.lib.evaluation import records
 from workflow.lib.evaluation.records import Record
 from workflow.lib.jobs import passed
 
-HEADER = ("dataset", "backbone", "method", "variant", "shots", "seed", "metric", "value")
+HEADER = ("study", "dataset", "backbone", "method", "variant", "shots", "seed", "metric", "value")
+Key = tuple[str, str, str, str]  # of a cell: dataset, backbone, label, shots of the file
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Plan:
     report: str
     select: str
     also: Sequence[str]  # further regimes
+    metric: str  # of the study; empty where it names none
     peeking_gap: bool  # whether tables have a column of it
     curve: int  # points of a training that were scored at most; 0: every epoch
     references: Mapping[str, str]  # <dataset>.<backbone> -> file of published numbers
@@ -47,10 +49,28 @@ class Plan:
         records.check(value, str(path), "plan")
         return cls(**value)
 
+    @property
+    def by(self) -> str:
+        """The metric that decides: the study's, or accuracy."""
+        return self.metric or "accuracy"
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every dataset and backbone."""
+        return [(dataset, backbone) for dataset in self.datasets for backbone in self.backbones]
+
     def rows(self) -> list[tuple[str, str]]:
         """(label, variant) of every row, in config order, what learns nothing on top."""
         ordered = sorted(self.methods, key=lambda method: method["learns"])
         return [(method["label"], variant) for method in ordered for variant in method["variants"]]
+
+    def cells(self) -> list[Key]:
+        """Every cell: dataset, backbone, label, shots of the file."""
+        return [
+            (dataset, backbone, label, shots)
+            for dataset, backbone in self.pairs()
+            for label in (method["label"] for method in self.methods)
+            for shots in dict.fromkeys(self.cell(label, shots) for shots in self.shots)
+        ]
 
     def cell(self, label: str, shots: str) -> str:
         """The shots in the file name of the cell that a column shows."""
@@ -61,9 +81,6 @@ class Plan:
         """The cell's metrics, or its predictions, under results/<study>/."""
         suffix = {"metrics": "json", "predictions": "npz"}[kind]
         return folder / kind / dataset / backbone / label / f"{self.cell(label, shots)}.{suffix}"
-
-
-Key = tuple[str, str, str, str]  # of a cell: dataset, backbone, label, shots of the file
 
 
 @dataclass
@@ -78,28 +95,33 @@ class Results:
     missing: list[Path] = field(default_factory=list)
     passed: Callable[[str], bool] = passed.has
 
-    def accuracies(
-        self, dataset: str, backbone: str, row: tuple[str, str], shots: str, regime: str = ""
+    def values(
+        self, dataset: str, backbone: str, row: tuple[str, str], shots: str, regime: str = "", metric: str = ""
     ) -> Sequence[float]:
-        """The accuracy of every seed under a regime, the study's first if none is named; empty where there is none."""
+        """A metric of every seed under a regime: by default the study's, and its first regime; empty without a cell."""
         variant = self._variant(dataset, backbone, row, shots) or {"seeds": []}
         choices = [seed["also"][regime] if regime in self.plan.also else seed for seed in variant["seeds"]]
-        return [choice["metrics"]["accuracy"] for choice in choices]
+        return [choice["metrics"][metric or self.plan.by] for choice in choices]
 
     def peeking_gaps(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Sequence[float]:
-        """Best accuracy over the candidates minus the default's, of every seed; empty where there is no curve."""
+        """The best over the candidates minus the default's, of every seed; empty where there is no curve."""
         variant = self._variant(dataset, backbone, row, shots) or {"seeds": []}
-        found = [seed["metrics"] for seed in variant["seeds"]]
-        return [one["accuracy_peek"] - one["accuracy_last"] for one in found if "accuracy_peek" in one]
+        found, by = [seed["metrics"] for seed in variant["seeds"]], self.plan.by
+        return [one[f"{by}_peek"] - one[f"{by}_last"] for one in found if f"{by}_peek" in one]
 
-    def remarks(self, dataset: str, backbone: str, row: tuple[str, str]) -> list[str]:
-        """What a reader of the row must know: why it is n/a, the notes of its fits; with the shots if not at all."""
+    def remarks(
+        self, dataset: str, backbone: str, row: tuple[str, str], more: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """What a reader of the row must know: why it is n/a, the notes of its fits, and `more` by shots.
+
+        Each once, with the shots that it is about unless these are all.
+        """
         where: dict[str, list[str]] = {}
         for shots in self.plan.shots:
             variant = self._variant(dataset, backbone, row, shots) or {"reason": "not computed", "seeds": []}
-            unchecked = self._unchecked(dataset, backbone, row, shots)
-            notes = [variant["reason"], *(note for seed in variant["seeds"] for note in seed["notes"]), unchecked]
-            for note in dict.fromkeys(filter(None, notes)):
+            notes = [variant["reason"], *(note for seed in variant["seeds"] for note in seed["notes"])]
+            notes.append(self._unchecked(dataset, backbone, row, shots))
+            for note in dict.fromkeys(filter(None, [*notes, (more or {}).get(shots)])):
                 where.setdefault(note, []).append(shots)
         everywhere = list(self.plan.shots)
         return [note if at == everywhere else f"shots {', '.join(at)}: {note}" for note, at in where.items()]
@@ -138,11 +160,8 @@ class Results:
 def gather(plan: Plan, folder: Path, pending: Collection[Key] = ()) -> Results:
     """Read every cell's record below results/<study>/; what is not there, or still `pending`, is listed."""
     results = Results(plan)
-    for dataset in plan.datasets:
-        for backbone in plan.backbones:
-            for label in (method["label"] for method in plan.methods):
-                for shots in dict.fromkeys(plan.cell(label, shots) for shots in plan.shots):
-                    _take(results, folder, (dataset, backbone, label, shots), pending)
+    for key in plan.cells():
+        _take(results, folder, key, pending)
     return results
 
 
@@ -157,27 +176,36 @@ def _take(results: Results, folder: Path, key: Key, pending: Collection[Key]) ->
 
 def _check_place(plan: Plan, key: Key, record: Record, path: Path) -> None:
     """Raise UserError unless a record is of the cell and of the protocol that its path and the study say it is of."""
-    protocol = {"report": plan.report, "select": plan.select, "also": list(plan.also)}
+    protocol = {"report": plan.report, "select": plan.select, "also": list(plan.also), "metric": plan.by}
     learns = key[3] != ZERO
     found = {
         "cell": (record["study"], *(record[name] for name in ("dataset", "backbone", "method", "shots"))),
-        "protocol": {"also": [], **record["protocol"]},
+        "protocol": {"also": [], "metric": "accuracy", **record["protocol"]},
         "seeds": [[s["seed"] for s in v["seeds"]] for v in record["variants"] if v["status"] == "ok"],
-        "regimes": [list(s.get("also", {})) for v in record["variants"] for s in v["seeds"]],
+        # A record is JSON with its keys in order.
+        "regimes": [sorted(s.get("also", {})) for v in record["variants"] for s in v["seeds"]],
+        "metrics without": "" if all(plan.by in metrics for metrics in _every(record)) else plan.by,
     }
-    wanted = {
+    wanted: dict[str, Any] = {
         "cell": (plan.study, *key),
         "protocol": protocol,
         "seeds": [list(range(plan.seeds if learns else 1))] * len(found["seeds"]),
-        "regimes": [list(plan.also)] * len(found["regimes"]),
+        "regimes": [sorted(plan.also)] * len(found["regimes"]),
+        "metrics without": "",
     }
     if wrong := next((name for name in found if found[name] != wanted[name]), None):
         told = f"found {brief(found[wrong])}, the study has {brief(wanted[wrong])}"
         raise UserError(f"{path}: not this study's: {wrong}: {told}; run the study, or delete the file and run it")
 
 
+def _every(record: Record) -> Iterator[Mapping[str, float]]:
+    """The metrics of every seed under every regime."""
+    for seed in (seed for variant in record["variants"] for seed in variant["seeds"]):
+        yield from (choice["metrics"] for choice in [seed, *seed.get("also", {}).values()])
+
+
 def tidy(results: Results) -> str:
-    """results.csv: one line per dataset, backbone, method, variant, shots, seed and metric."""
+    """results.csv: one line per study, dataset, backbone, method, variant, shots, seed and metric."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
@@ -190,7 +218,8 @@ def _lines(results: Results) -> Iterator[tuple[Any, ...]]:
         for variant in record["variants"]:
             for seed in variant["seeds"]:
                 for metric, value in _metrics(seed):
-                    yield dataset, backbone, label, variant["variant"], shots, seed["seed"], metric, repr(value)
+                    where = (record["study"], dataset, backbone, label, variant["variant"], shots, seed["seed"])
+                    yield *where, metric, repr(value)
 
 
 def _metrics(seed: Record) -> Iterator[tuple[str, float]]:
@@ -198,30 +227,38 @@ def _metrics(seed: Record) -> Iterator[tuple[str, float]]:
     yield from sorted(seed["metrics"].items())
     for regime, choice in seed.get("also", {}).items():
         for metric, value in sorted(choice["metrics"].items()):
-            if metric not in ("accuracy_last", "accuracy_peek", "fit_seconds"):
+            if not metric.endswith(("_last", "_peek", "_seconds")):
                 yield f"{metric}@{regime}", value
 
 
-def mean_ranks(results: Results) -> dict[tuple[str, str], float]:
-    """The rank of each row's mean accuracy among the rows, averaged over data sets, backbones and shots.
+def mean_ranks(results: Results, metric: str = "") -> dict[tuple[str, str], float]:
+    """The rank of each row's mean among the rows, averaged over datasets, backbones and shots.
 
-    Rows that lack a cell have no rank (NaN).
+    Rows that lack a cell have no rank (NaN). Equal hits tie: see `exact_mean`.
     """
-    from scipy.stats import rankdata
-
-    rows = results.plan.rows()
+    plan, rows = results.plan, results.plan.rows()
     columns = [
-        [_mean(results.accuracies(dataset, backbone, row, shots)) for row in rows]
-        for dataset in results.plan.datasets
-        for backbone in results.plan.backbones
-        for shots in results.plan.shots
+        [exact_mean(results.values(dataset, backbone, row, shots, metric=metric)) for row in rows]
+        for dataset, backbone in plan.pairs()
+        for shots in plan.shots
     ]
-    ranks = np.array([rankdata(-np.array(column), nan_policy="omit") for column in columns]).mean(0)
+    ranks = np.array([ranked(column) for column in columns]).mean(0)
     return dict(zip(rows, ranks.tolist(), strict=True))
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+def ranked(means: Sequence[float]) -> Sequence[float]:
+    """Ranks from 1, the best; of equals the mean of theirs; NaN for NaN."""
+    from scipy.stats import rankdata
+
+    return list(rankdata(-np.array(means), nan_policy="omit"))
+
+
+def exact_mean(values: Sequence[float]) -> float:
+    """A mean that is equal where the hits are: sums of fractions in another order differ in the 16th digit.
+
+    Other hits differ by at least one in seeds times images, of which 10 digits hold ten thousand million.
+    """
+    return round(float(np.mean(values)), 10) if len(values) else float("nan")
 
 
 def trainings(results: Results) -> str:

@@ -1,4 +1,4 @@
-"""The tables of a study: accuracy in percent, mean ± standard deviation over seeds. `rendering` makes them text."""
+"""The tables of a dataset: the metric in percent, mean ± standard deviation over seeds. `rendering` makes them text."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from workflow.lib.evaluation.protocol import REGIMES
+from workflow.lib.evaluation.scoring import METRICS
 from workflow.lib.features.duplicates import Report
-from workflow.lib.reporting.comparison import Place, Ring, Row, Score
-from workflow.lib.reporting.results import Plan, Results, mean_ranks
+from workflow.lib.reporting import balance
+from workflow.lib.reporting.comparison import Place, Predictions, Row
+from workflow.lib.reporting.results import Plan, Results
 
 NA = "n/a"
 
@@ -61,43 +63,78 @@ def name(row: tuple[str, str]) -> str:
 
 
 LEVEL = (
-    "† not to be told from the best of its column: paired bootstrap over seeds and images, at a false discovery rate "
-    "of 5 % over the table."
+    "† not to be told from the best of its column: paired over seeds and images, at a false discovery rate of 5 % over "
+    "the table."
 )
+Level = Mapping[str, Collection[tuple[Place, Row]]]  # by metric, what can't be told from the best of its place
+MAJORITY = "majority"
 
 
 def dataset_table(
-    results: Results,
-    dataset: str,
-    backbone: str,
-    level: Collection[tuple[Place, Row]] | None = None,
-    doubles: Report | None = None,
+    results: Results, dataset: str, backbone: str, level: Level | None = None, predictions: Predictions | None = None
 ) -> Table:
-    """Methods by shots for one data set under one backbone; on request a column of the mean peeking gap.
+    """Methods by shots for one dataset under one backbone; on request a column of the mean peeking gap.
 
-    `level` lists what can't be told from the best of its column; None where that was not tested. `doubles` are the
-    images that stand in two splits.
+    `level` is None where nothing was tested. What classes of unequal size need to be said of is known from predictions.
     """
-    plan = results.plan
-    described = [*caption(plan), *results.prompts(dataset, backbone), *results.missing_images(dataset, backbone)]
-    table = Table(f"{dataset}, {backbone}", [shots_heading(shots) for shots in plan.shots], caption=described)
+    plan, pair, known = results.plan, (dataset, backbone), predictions or {}
+    metrics = balance.shown(plan, known, [pair])
+    described = [
+        *caption(plan, metrics),
+        *results.prompts(dataset, backbone),
+        *results.missing_images(dataset, backbone),
+    ]
+    table = Table(f"{dataset}, {backbone}", headings(plan.shots, metrics), caption=described)
     for row in plan.rows():
-        cells: list[Cell] = []
-        for shots in plan.shots:
-            number = percent(results.accuracies(dataset, backbone, row, shots))
-            tied = level is not None and ((dataset, backbone, shots), row) in level
-            cells.append(replace(number, level=tied) if number else None)
-        if plan.peeking_gap:
-            cells.append(_mean_gap(results, [(dataset, backbone)], row))
-        table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
+        cells: list[Cell] = [
+            _number(results, (dataset, backbone, shots), row, metric, level)
+            for shots in plan.shots
+            for metric in metrics
+        ]
+        notes = balance.one_class(plan, known, pair, row)
+        table.rows.append((name(row), cells, results.remarks(dataset, backbone, row, notes)))
+    largest = [balance.majority(known, pair, metric) for _ in plan.shots for metric in metrics]
+    add_majority(table, [found and found[0] for found in largest], f"'{largest[0][1]}'" if largest[0] else "")
     if level is not None:
         table.caption = [*table.caption, LEVEL]
-    if doubles is not None:
-        table.caption = [*table.caption, *shared_images(doubles)]
-    if plan.peeking_gap:
-        table.columns = [*table.columns, "peeking gap"]
-        table.caption = [*table.caption, peeking_caption(plan)]
-    return table
+    table.caption = [*table.caption, *balance.shifts(plan, known, pair)]
+    return _with_gap(table, results, pair) if plan.peeking_gap else table
+
+
+def _number(results: Results, place: Place, row: Row, metric: str, level: Level | None) -> Number | None:
+    dataset, backbone, shots = place
+    number = percent(results.values(dataset, backbone, row, shots, metric=metric))
+    return number and replace(number, level=level is not None and (place, row) in level[metric])
+
+
+def headings(shots: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """A column for each number of shots; of several metrics one for each, side by side."""
+    if len(metrics) == 1:
+        return [shots_heading(one) for one in shots]
+    return [f"{shots_heading(one)}, {balance.SHORT[metric]}" for one in shots for metric in metrics]
+
+
+def add_majority(table: Table, values: Sequence[float | None], said: str) -> None:
+    """A last row with what the largest class alone would get, where a row is not better than that in some column."""
+    columns = [(j, value) for j, value in enumerate(values) if value is not None]
+    numbers = [(cells[j], value) for _, cells, _ in table.rows for j, value in columns]
+    if any(isinstance(cell, Number) and cell.mean <= 100 * value + 1e-9 for cell, value in numbers):
+        shown = [None if value is None else f"{100 * value:.2f}" for value in values]
+        shown += [""] * (len(table.columns) - len(shown))
+        table.rows.append(
+            (MAJORITY, shown, [f"always says the largest class of the reported split{said and ', ' + said}"])
+        )
+
+
+def _with_gap(table: Table, results: Results, pair: tuple[str, str]) -> Table:
+    """With a column of the mean peeking gap."""
+    gaps = [_mean_gap(results, [pair], row) for row in results.plan.rows()]
+    gaps += [""] * (len(table.rows) - len(gaps))
+    rows: list[tuple[str, Sequence[Cell], Sequence[str]]] = [
+        (label, [*cells, gap], remarks) for (label, cells, remarks), gap in zip(table.rows, gaps, strict=True)
+    ]
+    columns, lines = [*table.columns, "peeking gap"], [*table.caption, peeking_caption(results.plan)]
+    return replace(table, columns=columns, rows=rows, caption=lines)
 
 
 def shared_images(doubles: Report) -> list[str]:
@@ -114,24 +151,27 @@ def shared_images(doubles: Report) -> list[str]:
     return [*lines, "They are listed by python -m workflow.scripts.duplicates."] if lines else []
 
 
-def regimes_table(results: Results, dataset: str, backbone: str) -> Table:
-    """Methods by shots, every regime of the study side by side."""
-    plan = results.plan
+def regimes_table(results: Results, dataset: str, backbone: str, metrics: Sequence[str] = ()) -> Table:
+    """Methods by shots, every regime of the study side by side, in the study's metric or in several."""
+    plan, metrics = results.plan, metrics or [results.plan.by]
     regimes = [plan.select, *plan.also]
-    columns = [f"{shots_heading(shots)}, {regime}" for shots in plan.shots for regime in regimes]
+    columns = [f"{heading}, {regime}" for heading in headings(plan.shots, metrics) for regime in regimes]
     table = Table(f"{dataset}, {backbone}: by regime", columns)
     for row in plan.rows():
         cells = [
-            percent(results.accuracies(dataset, backbone, row, s, regime)) for s in plan.shots for regime in regimes
+            percent(results.values(dataset, backbone, row, shots, regime, metric))
+            for shots in plan.shots
+            for metric in metrics
+            for regime in regimes
         ]
         table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
-    table.caption = [caption(plan)[0], *(f"{regime}: {REGIMES[regime]}." for regime in regimes)]
+    table.caption = [caption(plan, metrics)[0], *(f"{regime}: {REGIMES[regime]}." for regime in regimes)]
     return table
 
 
 PEEKING = (
-    "Peeking gap: the best accuracy over epochs or grid points on the reported split itself, minus that of the last "
-    "epoch or the default, in points: what choosing on the reported split adds."
+    "Peeking gap: the best over epochs or grid points on the reported split itself, minus the last epoch or the "
+    "default, in points: what choosing on the reported split adds."
 )
 
 
@@ -148,7 +188,9 @@ def peeking_table(results: Results) -> Table:
     plan = results.plan
     columns = [*(shots_heading(shots) for shots in plan.shots), "mean"]
     table = Table(f"{plan.study}: peeking gap", columns, caption=[peeking_caption(plan)])
-    pairs = [(dataset, backbone) for dataset in plan.datasets for backbone in plan.backbones]
+    if plan.by != "accuracy":
+        table.caption = [*table.caption, f"{METRICS[plan.by]} in percent on {plan.report}."]
+    pairs = plan.pairs()
     for row in plan.rows():
         cells = [_mean_gap(results, pairs, row, [shots]) for shots in plan.shots]
         if any(cells):
@@ -165,95 +207,27 @@ def _mean_gap(
     return f"{100 * float(np.mean(gaps)):+.2f}" if gaps else None
 
 
-def summary_table(results: Results) -> Table:
-    """Methods by shots, averaged over data sets and backbones, and the mean rank."""
-    plan = results.plan
-    columns = [*(shots_heading(shots) for shots in plan.shots), "mean", "mean rank"]
-    table = Table(f"{plan.study}: all data sets", columns, caption=_summary_caption(plan), lower=["mean rank"])
-    ranks = mean_ranks(results)
-    for row in plan.rows():
-        averages = [_average(results, row, shots) for shots in plan.shots]
-        known = [number.mean for number in averages if number is not None]
-        mean = Number(float(np.mean(known))) if len(known) == len(averages) else None
-        rank = None if np.isnan(ranks[row]) else Number(ranks[row])
-        table.rows.append((name(row), [*averages, mean, rank], _remarks(results, row)))
-    return table
-
-
-def _average(results: Results, row: tuple[str, str], shots: str) -> Number | None:
-    """The mean over data sets and backbones of the mean over seeds; None where one of them is missing."""
-    plan = results.plan
-    cells = [percent(results.accuracies(d, b, row, shots)) for d in plan.datasets for b in plan.backbones]
-    known = [cell.mean for cell in cells if cell is not None]
-    return Number(float(np.mean(known))) if len(known) == len(cells) else None
-
-
-def _remarks(results: Results, row: tuple[str, str]) -> list[str]:
-    plan = results.plan
-    pairs = [(dataset, backbone) for dataset in plan.datasets for backbone in plan.backbones]
-    where: dict[str, list[str]] = {}
-    for dataset, backbone in pairs:
-        for remark in results.remarks(dataset, backbone, row):
-            where.setdefault(remark, []).append(f"{dataset}, {backbone}: {remark}")
-    return [line for remark, lines in where.items() for line in ([remark] if len(lines) == len(pairs) > 1 else lines)]
-
-
 def shots_heading(shots: str) -> str:
     """`1 shot`, `5 shots`, `all`."""
     return f"{shots} shot" if shots == "1" else f"{shots} shots" if shots.isdigit() else shots
 
 
-def caption(plan: Plan) -> list[str]:
+def caption(plan: Plan, metrics: Sequence[str] = ()) -> list[str]:
     """What the numbers are, and the protocol that they were taken under."""
     seeds = f"{plan.seeds} seeds" if plan.seeds > 1 else "1 seed"
     spread = "mean ± standard deviation over" if plan.seeds > 1 else "from"
-    return [
-        f"Top-1 accuracy in percent on {plan.report}, {spread} {seeds}.",
-        f"Protocol: report {plan.report}, select {plan.select}: {REGIMES[plan.select]}.",
-    ]
+    return [f"{measured(plan, metrics)}, {spread} {seeds}.", protocol(plan)]
 
 
-def _summary_caption(plan: Plan) -> list[str]:
-    pairs = len(plan.datasets) * len(plan.backbones)
-    averaged = f"averaged over {pairs} pair{'s' * (pairs != 1)} of data set and backbone"
-    return [
-        f"Top-1 accuracy in percent on {plan.report}, {averaged} "
-        f"(seeds: {plan.seeds}). The rank is among all rows, averaged over pairs and shots: 1 is best.",
-        *caption(plan)[1:],
-    ]
+def measured(plan: Plan, metrics: Sequence[str] = ()) -> str:
+    """What the numbers of a table are."""
+    if len(metrics) > 1:
+        return (
+            f"Top-1 accuracy, and its average over classes (per class), whose sizes differ, in percent on {plan.report}"
+        )
+    return f"{METRICS[plan.by]} in percent on {plan.report}"
 
 
-def intervals_table(plan: Plan, places: Mapping[Place, Ring], dataset: str, backbone: str) -> Table:
-    """The 95 % interval of every row's accuracy, by shots."""
-    table = Table(f"{dataset}, {backbone}: 95 % intervals", [shots_heading(shots) for shots in plan.shots])
-    rings = [places.get((dataset, backbone, shots)) for shots in plan.shots]
-    for row in plan.rows():
-        table.rows.append((name(row), [_interval(ring, row) for ring in rings], []))
-    table.caption = [
-        f"Top-1 accuracy in percent on {plan.report}: bootstrap over seeds ({plan.seeds}) and images.",
-        *caption(plan)[1:],
-    ]
-    return table
-
-
-def _interval(ring: Ring | None, row: Row) -> str | None:
-    """`24.93 to 28.06`, or None where the row was not run."""
-    if ring is None or row not in ring.rows:
-        return None
-    low, high = ring.bootstrap.interval(list(ring.rows).index(row))
-    return f"{100 * low:.2f} to {100 * high:.2f}"
-
-
-def comparison_table(results: Results, scores: Mapping[tuple[Row, Row], Score]) -> Table:
-    """Wins, ties and losses of each row against each other over all data sets, backbones and shots."""
-    plan, rows = results.plan, results.plan.rows()
-    table = Table(f"{plan.study}: wins/ties/losses", [str(i) for i in range(1, len(rows) + 1)])
-    for i, row in enumerate(rows, 1):
-        cells = ["" if row == other else str(scores.get((row, other), NA)) for other in rows]
-        table.rows.append((f"{i} {name(row)}", cells, []))
-    table.caption = [
-        "The row against the column, in each data set, backbone and number of shots: won/undecided/lost. Paired "
-        "bootstrap over seeds and images, at a false discovery rate of 5 % over the whole matrix.",
-        *caption(plan)[1:],
-    ]
-    return table
+def protocol(plan: Plan) -> str:
+    """The protocol in a sentence."""
+    return f"Protocol: report {plan.report}, select {plan.select}: {REGIMES[plan.select]}."

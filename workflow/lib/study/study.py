@@ -57,6 +57,7 @@ class Study:
     select: str  # the regime that the tables are about
     methods: Mapping[str, MethodSpec]
     also: Sequence[str] = ()  # further regimes, shown beside it
+    metric: str = ""  # what the tables are about and choices are made by; empty where the study names none
     peeking_gap: bool = False  # whether the tables have a column of it
     curve: int = 0  # points of a training that are scored at most; 0: every epoch
     plugins: Sequence[str] = ()
@@ -126,11 +127,12 @@ def _study(config: Mapping[str, Any]) -> Study:
         report=protocol["report"],
         select=regimes[0],
         also=regimes[1:],
+        metric=config.get("metric", ""),
         peeking_gap=protocol["peeking_gap"],
         curve=_curve(protocol["curve"], regimes),
         methods={label: _method(methods, label, dict(given or {})) for label, given in config["methods"].items()},
         plugins=paths,
-        references=_references(config.get("references") or {}, sets, models),
+        references=_references(config.get("references") or {}, sets, models, config.get("metric", "accuracy")),
         folders=FOLDERS | dict(config.get("folders") or {}),
         jobs_per_gpu=config.get("jobs_per_gpu", 1),
         cell_minutes=config.get("cell_minutes", 0),
@@ -154,8 +156,10 @@ def _curve(value: int | str, regimes: Sequence[str]) -> int:
     return 0 if value == "all" or list(regimes) != ["last"] else int(value)
 
 
-def _references(files: Mapping[str, str], sets: Collection[str], models: Collection[str]) -> dict[str, str]:
-    """The files of published numbers, each for a table that the study has."""
+def _references(
+    files: Mapping[str, str], sets: Collection[str], models: Collection[str], metric: str
+) -> dict[str, str]:
+    """The files of published numbers, each for a table that the study has. They are accuracies."""
     known = [f"{dataset}.{backbone}" for dataset in sets for backbone in models]
     for table, path in files.items():
         if table not in known:
@@ -163,6 +167,9 @@ def _references(files: Mapping[str, str], sets: Collection[str], models: Collect
             raise LocatedError(["references", table], message)
         if not Path(path).is_file():
             raise LocatedError(["references", table], f"no such file: '{path}'")
+        if metric != "accuracy":
+            message = f"'{path}' has accuracies, and the study's metric is {metric}; allowed: metric: accuracy, or none"
+            raise LocatedError(["references", table], message)
     return dict(files)
 
 
