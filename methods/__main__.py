@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from methods.contract.base import Method
-from methods.contract.params import nearest, show
-from methods.tools import page, starter
-from methods.tools.registry import Entry, Registry, load
+from methods.contract.params import show
+from methods.tools import apart, page, starter
+from methods.tools.registry import Entry, load
+from workflow.lib.errors import describe as describe_error
+from workflow.lib.jobs import passed
 
 
 def main() -> int:
@@ -56,7 +58,7 @@ def _brief(name: str, entry: Entry) -> dict[str, str]:
 def describe(arguments: argparse.Namespace) -> int:
     """One method: what it is, its formula, its parameters, its citation."""
     name = arguments.name
-    entry = _find(load(arguments.plugin), name)
+    entry = apart.find(load(arguments.plugin), name)
     facts, parameters = {**_brief(name, entry), "file": entry.file}, _parameters(entry.method)
     if arguments.json:
         whole = facts | {"parameters": parameters, "doc": inspect.getdoc(entry.method)}
@@ -83,12 +85,9 @@ def _parameters(method: type[Method]) -> list[dict[str, Any]]:
 
 def check(arguments: argparse.Namespace) -> int:
     """Whether methods keep the contract: exit status 1 where one does not."""
-    from methods.tools.check import verdicts
-
     failed = False
     report = {}
-    for name, entry in _asked(arguments).items():
-        found = verdicts(entry.method)
+    for name, key, found in apart.check(arguments.name, arguments.plugin):
         failed |= any(one.failure for one in found)
         report[name] = [vars(one) for one in found]
         if not arguments.json:
@@ -96,30 +95,19 @@ def check(arguments: argparse.Namespace) -> int:
             for one in found:
                 word = "FAILED " if one.failure else "skipped" if one.skipped else "ok     "
                 print(f"  {word} {one.name}: {one.failure or one.meaning}")
+        if not any(one.failure for one in found):
+            _remember(key)
     if arguments.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     return int(failed)
 
 
-def _asked(arguments: argparse.Namespace) -> dict[str, Entry]:
-    """The method of that name, or all methods of that file."""
-    name = arguments.name
-    if not name.endswith(".py"):
-        return {name: _find(load(arguments.plugin), name)}
-    registry = load([*arguments.plugin, name])
-    found = {key: entry for key, entry in registry.methods.items() if entry.where == name}
-    if not found:
-        reason = next((one.reason for one in registry.broken if one.where == name), "it registers no method")
-        raise LookupError(f"{name}: {reason}")
-    return found
-
-
-def _find(registry: Registry, name: str) -> Entry:
-    if name in registry.methods:
-        return registry.methods[name]
-    if reason := registry.why(name):
-        raise LookupError(f"the plugin '{name}' can't be used: {reason}")
-    raise LookupError(f"no method '{name}'; there are {', '.join(registry.methods)}{nearest(name, registry.methods)}")
+def _remember(key: str) -> None:
+    """Note that it has passed: tables mark the rows of plugins that have not."""
+    try:
+        passed.note(key)
+    except OSError as error:
+        print(f"warning: tables will mark it as not checked: {describe_error(error)}", file=sys.stderr)
 
 
 def new(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,11 @@
 """The environment is given once, in pyproject.toml: the lock file and environment.yml follow it."""
 
 import re
+import shutil
 import subprocess
+import sysconfig
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -101,3 +104,34 @@ def test_no_text_of_the_repository_names_a_package_registry() -> None:
         if name != here and (ROOT / name).is_file() and hosts.search((ROOT / name).read_text(errors="ignore"))
     ]
     assert named == []
+
+
+@pytest.mark.slow
+def test_installed_to_be_edited_it_works_from_any_folder(tmp_path: Path) -> None:
+    """In an environment of its own that borrows this one's packages."""
+    checkout, folder = tmp_path / "checkout", tmp_path / "elsewhere"
+    for part in ("methods", "workflow"):
+        shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout)
+    venv.create(tmp_path / "venv", with_pip=False)
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "borrowed.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+    folder.mkdir()
+    python = str(tmp_path / "venv" / "bin" / "python")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([python, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*pip, "--no-deps", "--no-index", "--no-build-isolation", "-e", str(checkout))
+    where = "import methods, workflow.lib.jobs; print(methods.__file__, workflow.lib.jobs.__file__)"
+    assert [str(checkout) in path for path in run("-c", where).split()] == [True, True]
+    assert "zero_shot" in run("-m", "methods", "list")
+    run("-m", "methods", "new", "my_idea")
+    assert "FAILED" not in run("-m", "methods", "check", "my_idea.py")
+    for script in ("compare", "tables"):
+        assert "usage:" in run("-m", f"workflow.scripts.{script}", "--help")

@@ -179,15 +179,13 @@ def test_everything_ends_with_the_run(caller: Caller, temporary: Path, owner: su
     assert not list(temporary.glob("warm-*/*"))
 
 
-def test_a_cell_that_the_system_kills_is_one_line(caller: Caller, temporary: Path) -> None:
+def test_how_a_cell_ended_is_its_caller_s_exit_status(caller: Caller, temporary: Path) -> None:
+    """As a shell has it, which makes a line of it: workflow/scripts/last_words.py."""
     process = caller.start("endless", "out", "--plugin", "endless.py")
     assert first_line(process) == "begun\n"
     (server,) = [one for one in servers(temporary) if one.children()]
     server.children()[0].kill()
-    assert process.stderr is not None
-    said = process.stderr.read()
-    assert said.startswith("error: evaluate was killed, which is what the system does when memory runs out: run fewer ")
-    assert (process.wait(60), len(said.splitlines())) == (128 + signal.SIGKILL, 1)
+    assert process.wait(60) == 128 + signal.SIGKILL
 
 
 def test_an_import_that_fails_is_the_script_s_own_and_harms_no_other(caller: Caller, temporary: Path) -> None:

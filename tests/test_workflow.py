@@ -1,9 +1,11 @@
 """The whole workflow, as a user starts it: what it writes, what it runs again, and how it refuses a wrong study."""
 
 import csv
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -40,6 +42,7 @@ methods:
 PLUGIN = '''\
 """A plugin: the nearest class mean."""
 
+from averages import sums
 from methods import Method, Param, hookimpl
 
 
@@ -51,7 +54,7 @@ class Means(Method):
 
     def classifier(self, task, replica):
         support = task.supports[replica.seed]
-        means = replica.params["sign"] * support.one_hot(task.classes).T @ support.x
+        means = replica.params["sign"] * sums(support, task.classes)
         return lambda queries: queries @ means.T
 
 
@@ -59,6 +62,7 @@ class Means(Method):
 def register_methods():
     return [Means]
 '''
+SIBLING = "def sums(support, classes):\n    return support.one_hot(classes).T @ support.x\n"
 pytestmark = pytest.mark.slow  # a start of Snakemake takes two seconds, and there are thirty here
 
 WHOLE = "rendering the tables", "drawing the figures"
@@ -66,7 +70,8 @@ WHOLE = "rendering the tables", "drawing the figures"
 
 def fill(folder: Path) -> None:
     """A study, its plugin and its vectors."""
-    of_vectors(folder, STUDY, {"means.py": PLUGIN}, DATASETS, without_text=["bare"])
+    plugins = {"means.py": PLUGIN, "averages.py": SIBLING}
+    of_vectors(folder, STUDY, plugins, DATASETS, without_text=["bare"])
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +247,7 @@ CHANGES = {
     ),
     "a parameter": (in_file("study.yaml", "standard]", "standard], C: 2"), {*jobs("logistic_regression"), *WHOLE}),
     "a plugin's code": (in_file("means.py", "queries @ means.T", "2 * queries @ means.T"), {*jobs("means"), *WHOLE}),
+    "what a plugin imports": (in_file("averages.py", "@ support.x", "@ (2 * support.x)"), {*jobs("means"), *WHOLE}),
     "a method more": (
         in_file("study.yaml", "  zero_shot: {}", "  zero_shot: {}\n  weak: {method: logistic_regression, C: 0.1}"),
         {*jobs("weak"), *WHOLE},
@@ -293,6 +299,8 @@ def test_a_change_runs_again_exactly_what_it_must(
         ("workflow/lib/engine/training.py", set()),  # trains what is not in this study
         ("methods/linear_probe.py", set()),
         ("methods/logistic_regression.py", {*jobs("logistic_regression"), *WHOLE}),
+        ("methods/contract/base.py", {*LEARNED, *ZERO_SHOT, *SUPPORTS, *WHOLE}),
+        ("workflow/lib/files.py", {*LEARNED, *ZERO_SHOT, *SUPPORTS, *WHOLE}),
         ("workflow/lib/evaluation/protocol.py", {*LEARNED, *ZERO_SHOT, *WHOLE}),
         ("workflow/scripts/tables.py", {"rendering the tables"}),
     ],
@@ -312,6 +320,42 @@ def test_a_second_run_does_nothing(copy: Path, snakefile: Path) -> None:
     assert done.returncode == 0
     assert "Nothing to be done" in done.stdout + done.stderr
     assert {path: path.stat().st_mtime_ns for path in (copy / "results").rglob("*") if path.is_file()} == before
+
+
+# --- plugins that are checked ------------------------------------------------------------------------------------
+
+
+def test_a_plugin_is_marked_until_it_has_passed_and_then_the_tables_alone_are_made_again(
+    copy: Path, snakefile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = copy / "results/trial/tables/shapes.mine.md"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mark = (
+        "[1] not checked that it keeps the contract: python -m methods check means.py, then the study's command again"
+    )
+    assert mark in table.read_text()
+    assert "| means [1] " in table.read_text()
+    command = [sys.executable, "-m", "methods", "check", "means.py"]
+    environment = os.environ | {"PYTHONPATH": str(snakefile.parent)}
+    checked = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert planned(copy, snakefile) == {"rendering the tables"}
+    assert snakemake(copy, snakefile=snakefile).returncode == 0
+    assert "not checked" not in table.read_text()
+    assert planned(copy, snakefile) == set()
+
+
+def test_the_caller_s_pythonpath_reaches_the_jobs(
+    copy: Path, snakefile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lab").mkdir()
+    (copy / "averages.py").rename(tmp_path / "lab" / "averages.py")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lab"))
+    assert planned(copy, snakefile) == set()  # the same code, elsewhere
+    in_file("averages.py", "@ support.x", "@ (2 * support.x)")(tmp_path / "lab")
+    done = snakemake(copy, "results/trial/metrics/shapes/mine/means/1.json", snakefile=snakefile)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert cells(copy)["shapes", "mine", "means", "1"]["provenance"]["check"]["passed"] is False
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Nothing here imports torch or scikit-learn: the Snakefile reads the declarations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -22,6 +22,8 @@ Params = Mapping[str, Any]  # the values of a variant, already checked against t
 
 TEXT_LENGTH = 10.0  # of a class text as OpenAI's ViT-B/32 gives it, about: what the published rates belong to
 UNIT = 1.001  # no class text is longer: they were made unit
+# What a method may need. The last three are never there: features are pooled.
+NEEDS = ("image", "text", "views", "spatial", "text_encoder", "model")
 
 
 def unit(x: Array) -> Array:
@@ -116,6 +118,10 @@ class Task:
         """D."""
         return int(next(iter(self.supports.values())).x.shape[1])
 
+    def of(self, replica: Replica) -> "Task":
+        """The task as the fit of one replica is to see it: of the supports, its own alone."""
+        return replace(self, supports={replica.seed: self.supports[replica.seed]})
+
     def class_text(self) -> Floats:
         """`text (K, D)`, for a method that has declared that it needs it."""
         if self.text is None:
@@ -134,7 +140,7 @@ class Task:
     def own_text(self, length: float = 0.0) -> Floats:
         """The class texts `(K, D)` at their own length, or all at `length` where that is given.
 
-        Rates and penalties of heads that start at the texts and are normalised hang on this length. Texts that were
+        Rates and penalties of heads that start at the texts and are normalised depend on this length. Texts that were
         made unit before they were stored have lost theirs: they get TEXT_LENGTH.
         """
         kept = self.text_raw is not None and np.linalg.norm(self.text_raw, axis=1).max() > UNIT
@@ -197,10 +203,7 @@ class Method:
     random_per_class: ClassVar[bool] = False  # draws random numbers for each class, as nn.Linear(D, K) does
 
     def needs(self, params: Params) -> frozenset[str]:
-        """What must be there with these parameters: image, text, views, spatial, text_encoder, model.
-
-        Where it is not, the cell is n/a with the reason. The last three are never there: features are pooled.
-        """
+        """What must be there with these parameters, of `NEEDS`. Where it is not, the cell is n/a with the reason."""
         return frozenset({"image"})
 
     def raw(self, params: Params) -> bool:
@@ -218,7 +221,7 @@ class Method:
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         """Yield the candidates of every replica, in the order in which they come."""
         for replica in replicas:
-            yield Candidate.of(replica, self.classifier(task, replica))
+            yield Candidate.of(replica, self.classifier(task.of(replica), replica))
 
     @classmethod
     def defaults(cls, settings: Params) -> dict[str, Any]:

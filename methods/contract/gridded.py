@@ -36,8 +36,9 @@ class GridMethod(Method):
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         """Every point of the grid where the protocol chooses, and the configured one at the end."""
         for replica in replicas:
-            logits, note = self.prepare(task, replica), self.note(task, replica)
-            for point in [*self._grid(task), self.configured(task, replica)]:
+            own = task.of(replica)
+            logits, note = self.prepare(own, replica), self.note(own, replica)
+            for point in [*self._grid(own), self.configured(own, replica)]:
                 yield Candidate.of(replica, _at(logits, point), point, note)
 
     def _grid(self, task: Task) -> list[Point]:

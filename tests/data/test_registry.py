@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from methods.tools import registry as plugins_of_methods
 from workflow.lib.data import datasets, registry
 from workflow.lib.errors import UserError
 
@@ -147,3 +148,20 @@ def test_the_plugin_of_the_page_works_in_the_job_of_a_dataset(tmp_path: Path) ->
     index = datasets.read_index(tmp_path / "index.json")
     assert index.classnames == ("elk", "owl")
     assert index.splits == {"train": [("elk_1.png", 0), ("owl_1.png", 1)], "test": [("elk_2.png", 0), ("owl_2.png", 1)]}
+
+
+def test_one_file_may_add_a_source_and_a_method_and_import_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("NAME = 'mine'\n")
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\n"
+        "from helper import NAME\n"
+        "from methods import Method, hookimpl\n"
+        "from workflow.lib.data.sources import digits\n"
+        "class Mine(Method):\n    name = NAME\n"
+        "@hookimpl\ndef register_methods():\n    return [Mine]\n"
+        "@hookimpl\ndef register_sources():\n    return [replace(digits.SOURCE, name=NAME)]\n"
+    )
+    sources, methods = registry.load([str(tmp_path / "mine.py")]), plugins_of_methods.load([str(tmp_path / "mine.py")])
+    assert (sources.broken, methods.broken) == ([], [])
+    assert "mine" in sources.entries
+    assert "mine" in methods.methods

@@ -25,8 +25,11 @@ class Means(Method):
 
     name = "means"
 
-    def classifier(self, task: Task, replica: Replica) -> Classifier:
+    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         self.task = task
+        yield from super().fit(task, replicas)
+
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
         support = task.supports[replica.seed]
         means = support.one_hot(task.classes).T @ support.x
         return lambda queries: queries @ means.T
@@ -90,7 +93,7 @@ def test_text_and_images_are_of_unit_length_unless_the_method_asks_for_raw_ones(
             classify = super().classifier(task, replica)
 
             def looking(queries: Array) -> Array:
-                seen[replica.variant] = (task.supports[0].x, queries)
+                seen[replica.variant] = (task.supports[replica.seed].x, queries)
                 return classify(queries)
 
             return looking

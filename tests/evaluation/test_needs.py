@@ -92,12 +92,12 @@ def test_the_support_has_the_views_of_its_images(viewed: Features, raw: bool) ->
     assert result.reason == ""
     for seed, rows in bench.rows.items():
         expected = viewed.train_views[rows] if raw else unit(viewed.train_views[rows])
-        support = tasks[0].supports[seed]
+        support = tasks[seed].supports[seed]
         assert np.array_equal(support.views, expected)
         assert (support.view_lengths is None) is raw
         mean = unit(np.asarray(viewed.train_views[rows]).mean(1))  # of views at their own length, whatever x has
         assert support.mean_of_views().x == pytest.approx(mean, abs=1e-5)
-        assert np.array_equal(tasks[0].supports[seed].x, bench.task(raw).supports[seed].x)
+        assert np.array_equal(support.x, bench.task(raw).supports[seed].x)
 
 
 def test_who_needs_no_views_gets_none(viewed: Features) -> None:

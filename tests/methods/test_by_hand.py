@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from methods import Replica, TrainedMethod
-from methods.tools.check import SHORT, problem
+from methods.tools.problems import SHORT, problem
 from methods.tools.registry import load
 from workflow.lib.engine.training import Run
 

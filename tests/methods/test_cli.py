@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def methods(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+def methods(*arguments: str, folder: Path = ROOT, cache: str = "/dev/null") -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": cache}
     command = [sys.executable, "-m", "methods", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
 
@@ -48,9 +48,11 @@ def test_describe_of_an_unknown_name_is_one_line_with_the_nearest() -> None:
 
 def test_new_writes_a_plugin_that_passes_its_own_test_and_the_check(tmp_path: Path) -> None:
     assert methods("new", "my_idea", folder=tmp_path).returncode == 0
-    checked = methods("check", "my_idea.py", folder=tmp_path)
-    assert checked.returncode == 0, checked.stdout
+    checked = methods("check", "my_idea.py", folder=tmp_path, cache=str(tmp_path / "cache"))
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
     assert "FAILED" not in checked.stdout
+    (noted,) = (tmp_path / "cache/clip-adapter-bench/checked").iterdir()  # tables don't mark it as not checked
+    assert noted.name.startswith("my_idea-")
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "test_my_idea.py"]
     tested = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -69,7 +71,81 @@ def test_check_fails_with_the_property_and_status_1(tmp_path: Path) -> None:
     methods("new", "worse", folder=tmp_path)
     plugin = tmp_path / "worse.py"
     plugin.write_text(plugin.read_text().replace("queries @ weights.T", "queries @ -weights.T"))
-    result = methods("check", "worse.py", folder=tmp_path)
+    result = methods("check", "worse.py", folder=tmp_path, cache=str(tmp_path / "cache"))
     assert result.returncode == 1
+    assert not (tmp_path / "cache").exists()
     assert "FAILED  better_than_chance: expected an accuracy of at least 0.40" in result.stdout
     assert json.loads(methods("check", "worse.py", "--json", folder=tmp_path).stdout)["worse"][-1]["failure"]
+
+
+ENDS = """
+import ctypes, os, sys
+from methods import Method, hookimpl
+
+class Plain(Method):
+    name = "plain"
+    def classifier(self, task, replica):
+        print("a line of the plugin's own")
+        support = task.supports[replica.seed]
+        means = support.one_hot(task.classes).T @ support.x
+        return lambda queries: queries @ means.T
+
+class Crashes(Plain):
+    name = "crashes"
+    def classifier(self, task, replica):
+        if task.classes == 100:
+            ctypes.string_at(0)
+        return super().classifier(task, replica)
+
+class Leaves(Plain):
+    name = "leaves"
+    def needs(self, params):
+        os._exit(5)
+
+class Exits(Plain):
+    name = "exits"
+    def classifier(self, task, replica):
+        sys.exit("no licence")
+
+@hookimpl
+def register_methods():
+    return [Crashes, Leaves, Exits, Plain]
+"""
+
+
+def test_a_method_that_takes_the_process_with_it_is_named_and_those_after_it_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(ENDS)
+    result = methods("check", "ends.py", "--json", folder=tmp_path)
+    assert result.returncode == 1
+    found = json.loads(result.stdout)
+    failed = {name: [(one["name"], one["failure"]) for one in rows if one["failure"]] for name, rows in found.items()}
+    assert failed == {
+        "crashes": [("sizes", "expected it to run, found that it ended the process: killed by SIGSEGV")],
+        "leaves": [("needs", "expected it to run, found that it ended the process, with exit status 5")],
+        "exits": [("shapes", "expected it to run, found SystemExit: no licence")],
+        "plain": [],
+    }
+    assert {len(rows) for rows in found.values()} == {len(found["plain"])}
+    assert [one["skipped"] for one in found["leaves"]] == [False, False, *[True] * (len(found["plain"]) - 2)]
+    assert "ends.py" in result.stderr  # where it crashed
+    assert "a line of the plugin's own" in result.stderr
+    assert "warning: tables will mark it as not checked: /dev/null" in result.stderr
+
+
+def test_an_import_that_takes_the_process_with_it_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    result = methods("check", "ends.py", folder=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "error: ends.py: its import ended the process: killed by SIGKILL\n"
+
+
+def test_a_plugin_of_two_files_is_checked_with_both(tmp_path: Path) -> None:
+    methods("new", "mine", folder=tmp_path)
+    plugin = tmp_path / "mine.py"
+    text = plugin.read_text().replace("import numpy as np\n", "import numpy as np\nfrom scaling import SCALE\n")
+    plugin.write_text(text.replace("task.logit_scale * queries", "SCALE * task.logit_scale * queries"))
+    (tmp_path / "scaling.py").write_text("SCALE = 1.0\n")
+    assert methods("check", "mine.py", folder=tmp_path).returncode == 0
+    (tmp_path / "scaling.py").write_text("SCALE = -1.0\n")
+    assert "FAILED  better_than_chance" in methods("check", "mine.py", folder=tmp_path).stdout
+    assert "\nmine " in methods("list", "--plugin", str(plugin), folder=ROOT).stdout

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from methods.contract.base import Replica
 from methods.logistic_regression import LogisticRegression
-from methods.tools.check import problem, scores
+from methods.tools.problems import problem, scores
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation.bench import Bench, Cell

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from methods import Array, Params, Recipe, Replica, Task, TrainedMethod, training
-from methods.tools.check import ContractError, check, problem, replicas, scores, verdicts
+from methods.tools.check import ContractError, check, verdicts
+from methods.tools.problems import problem, replicas, scores
 
 
 class Base(TrainedMethod):

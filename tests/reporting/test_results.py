@@ -11,7 +11,7 @@ import pytest
 
 from tests.reporting import grid
 from workflow.lib.errors import UserError
-from workflow.lib.reporting import results
+from workflow.lib.reporting import rendering, results, summaries, tables
 from workflow.lib.reporting.results import Plan, Results
 
 
@@ -212,3 +212,38 @@ def test_the_sentence_on_the_trainings_counts_them() -> None:
     sentence = results.trainings(grid.results())
     fits = sum(len(seeds) for cell in grid.CELLS.values() for seeds in cell.values())
     assert sentence.startswith(f"{fits} classifiers in 10 cells: {0.25 * fits:.0f} s of fitting, 13 s of computing")
+
+
+# --- plugins that nobody has checked -----------------------------------------------------------------------------
+
+
+def unchecked(has_passed: bool = False, since: bool = False) -> results.Results:
+    """The adapter is a plugin's in both data sets."""
+    found = grid.results()
+    for place, record in found.records.items():
+        if place[2] == "adapter":
+            check = {"key": "adapter-0123", "passed": has_passed, "command": "python -m methods check adapter.py"}
+            record["provenance"]["check"] = check
+    found.passed = lambda key: since and key == "adapter-0123"
+    return found
+
+
+REMARK = "not checked that it keeps the contract: python -m methods check adapter.py, then the study's command again"
+
+
+def test_the_rows_of_a_plugin_that_has_not_passed_are_marked_and_no_others() -> None:
+    made = tables.dataset_table(unchecked(), "digits", "nano")
+    assert {name: remarks for name, _, remarks in made.rows if remarks} == {"adapter": [REMARK]}
+    assert "| adapter [1]" in rendering.markdown(made)
+    assert f"[1] {REMARK}" in rendering.markdown(made)
+
+
+def test_the_summary_says_so_once() -> None:
+    made = summaries.summary_table(unchecked())
+    assert {name: remarks for name, _, remarks in made.rows if remarks} == {"adapter": [REMARK]}
+
+
+@pytest.mark.parametrize(("has_passed", "since"), [(True, False), (False, True)])
+def test_one_that_has_passed_before_or_since_is_not_marked(has_passed: bool, since: bool) -> None:
+    made = tables.dataset_table(unchecked(has_passed, since), "digits", "nano")
+    assert [remarks for _, _, remarks in made.rows if remarks] == []

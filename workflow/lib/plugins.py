@@ -4,10 +4,8 @@ What can't be loaded is recorded with its reason and harms nobody else: only ask
 """
 
 import importlib
-import importlib.util
 import pkgutil
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -19,9 +17,10 @@ from typing import Any, Generic, TypeVar
 import pluggy
 
 from methods.contract import hookspecs
+from workflow.lib.jobs.passed import BUILT_IN
+from workflow.lib.jobs.plugin_files import import_file
 
 NAME = "[a-z0-9_]+"
-BUILT_IN = "built-in"
 T = TypeVar("T")
 
 
@@ -101,7 +100,7 @@ class Kind(Generic[T]):
     def _add(self, found: Found[T], manager: pluggy.PluginManager, name: str, where: str, source: str | Path) -> None:
         """Import one plugin and take what it declares; whatever goes wrong is recorded."""
         try:
-            module = importlib.import_module(source) if isinstance(source, str) else _import_file(source)
+            module = importlib.import_module(source) if isinstance(source, str) else import_file(source)
             manager.register(module, f"{where}:{name}")
             manager.check_pending()
             things = self._declared(manager, module)
@@ -127,19 +126,6 @@ class Kind(Generic[T]):
             raise ValueError(f"{getattr(thing, '__name__', self.what)}.name must match {NAME}, found {name!r}")
         if name in found.entries:
             raise ValueError(f"the name '{name}' is taken by {found.entries[name].where}")
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    name = f"_plugin_{path.stem}_{abs(hash(path.resolve()))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"not a Python file: {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _reason(error: BaseException) -> str:

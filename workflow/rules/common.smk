@@ -40,11 +40,13 @@ SCRIPTS = ROOT / "workflow" / "scripts"
 ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
 # Jobs run this checkout's code with this interpreter, wherever --directory points and whatever is on the PATH, and end
-# when this process has gone. They ask for it by `eval`: shell.prefix would be in force for every rule of a workflow that
-# uses this one as a module, and that workflow's prefix for ours.
+# when this process has gone. The caller's PYTHONPATH comes after, for modules that plugins import. They ask for it by
+# `eval`: shell.prefix would be in force for every rule of a workflow that uses this one as a module, and that workflow's
+# prefix for ours.
+MODULES = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
 os.environ.update(
     STUDY_SHELL="set -euo pipefail;"
-    f" export PYTHONPATH={shlex.quote(str(ROOT))} {orphans.VARIABLE}={os.getpid()};"
+    f" export PYTHONPATH={shlex.quote(os.pathsep.join(MODULES))} {orphans.VARIABLE}={os.getpid()};"
     f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
 )
 

@@ -34,14 +34,17 @@ rule evaluate:
         method=lambda wildcards: METHODS[wildcards.method],
     message:
         "{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}"
-    # The last line is kept in the shell: on a full disk, or a read-only one, the log can't say why the cell failed.
+    # The last line is kept in the shell: on a full disk, or a read-only one, the log can't say why the cell failed. One
+    # that has left without its results, or without a reason, is given last words.
     shell:
         'eval "$STUDY_SHELL"; '
         "last=$(python -m workflow.scripts.warm evaluate {params.method} --spec {params.spec:q}"
         " --features {input.features:q} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --threads {threads}"
         " --jobs-per-gpu {resources.jobs_per_gpu} --minutes {resources.cell_minutes}"
-        " 2>&1 | tee {log:q} | tail -n 1) || {{ printf '%s\\n' \"$last\" >&2; exit 1; }}"
+        " 2>&1 | tee {log:q} | tail -n 1) && test -e {output.metrics:q} ||"
+        ' {{ python -m workflow.scripts.last_words --status $? --last="$last" --log {log:q} --metrics {output.metrics:q}'
+        " --place '{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}' >&2; exit 1; }}"
 
 
 rule supports:

@@ -51,7 +51,7 @@ rule features:
         ),
         reading=images_options,
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
-        code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
+        code=lambda wildcards: extraction_hash("features.py"),
     message:
         "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
@@ -84,7 +84,7 @@ rule shard:
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
         reading=images_options,
-        code=lambda wildcards: code_hash(SCRIPTS / "features.py"),
+        code=lambda wildcards: extraction_hash("features.py"),
     message:
         "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
     shell:
@@ -110,7 +110,7 @@ rule gather:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        code=code_hash(SCRIPTS / "gather.py"),
+        code=extraction_hash("gather.py"),
     message:
         "data set {wildcards.dataset}: gathering {wildcards.shards} shards"
     shell:

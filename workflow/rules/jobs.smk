@@ -4,10 +4,16 @@ import shlex
 from snakemake.io import sourcecache_entry
 
 from workflow.lib.study import estimates
-from workflow.lib.jobs.code import code_hash
+from workflow.lib.jobs import passed
+from workflow.lib.jobs.code import DECIDES_NO_FEATURE, code_hash
 from workflow.lib.data import names
 from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines, supports
+
+
+def extraction_hash(script, *files):
+    """Of the code behind images and features: they take hours, and not every change of the project's is one of theirs."""
+    return code_hash(SCRIPTS / script, *files, without=DECIDES_NO_FEATURE)
 
 
 def dataset_options(dataset):
@@ -38,7 +44,7 @@ def source_options(wildcards):
 
 def source_code(wildcards):
     """The hash of the code that finds the images: that of the source and what every source shares."""
-    return code_hash(SCRIPTS / "dataset.py", STUDY.sources[wildcards.dataset].file)
+    return extraction_hash("dataset.py", STUDY.sources[wildcards.dataset].file)
 
 
 def shards(wildcards):
@@ -232,6 +238,16 @@ def method_options(spec):
     imports = engines.imports(entry.method)
     code = code_hash(SCRIPTS / "evaluate.py", entry.file, modules=imports)
     return shlex.join([*imports, "--", "--code", code, *plugin])
+
+
+def passed_plugins():
+    """Which plugins have passed their check: tables mark the others, and are made anew when one has."""
+    entries = {label: spec.entry for label, spec in STUDY.methods.items()}
+    keys = {
+        label: passed.key(entry.method.name, entry.file, entry.where)
+        for label, entry in entries.items()
+    }
+    return {label: passed.has(key) for label, key in keys.items() if key}
 
 
 # Read once, not once a job.

@@ -15,6 +15,7 @@ rule tables:
         plan=plan(),
         folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         code=code_hash(SCRIPTS / "tables.py"),
+        passed=to_json(passed_plugins()),
     message:
         "rendering the tables"
     shell:

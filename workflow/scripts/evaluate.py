@@ -1,6 +1,7 @@
 """Compute one cell: read the features, fit and score every variant with every seed, write metrics and predictions."""
 
 import argparse
+import faulthandler
 import json
 import os
 import time
@@ -13,13 +14,14 @@ from workflow.lib.jobs import clock as clocks
 
 def main() -> None:
     arguments = _arguments()
+    faulthandler.enable()  # a plugin may take the process with it: the log then says where
     _pin_threads(arguments.threads)
 
     from methods.tools import registry
     from workflow.lib import errors
     from workflow.lib.evaluation import records
     from workflow.lib.evaluation.bench import Cell
-    from workflow.lib.jobs import memory
+    from workflow.lib.jobs import memory, passed
 
     cell = Cell(**json.loads(arguments.spec))
     known = registry.load(arguments.plugin)
@@ -30,12 +32,18 @@ def main() -> None:
         record, arrays = _evaluate(arguments, cell, entry.method())
     except errors.UserError:
         raise
-    except Exception as error:  # a plugin is somebody else's code: its author needs the traceback and the place
+    except (Exception, SystemExit) as error:  # somebody else's code: its author needs the traceback and the place
         traceback.print_exc()
         if memory.is_out_of_memory(error):
             raise errors.UserError(f"{_place(cell)}: out of memory: {memory.REMEDY}") from None
         text = errors.one_line(" ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]))
         raise errors.UserError(f"method '{cell.label}' ({entry.where}, {entry.file}) failed: {text}") from None
+    key = passed.key(cell.method, entry.file, entry.where)
+    record["provenance"]["check"] = {
+        "key": key,
+        "passed": passed.has(key),
+        "command": passed.command(cell.method, entry.where),
+    }
     records.check(record, arguments.metrics)
     _write(arguments, record, arrays)
 

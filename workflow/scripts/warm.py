@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,11 +18,9 @@ import time
 from itertools import pairwise
 from typing import Any
 
-from workflow.lib.jobs.memory import REMEDY
 from workflow.lib.jobs.orphans import VARIABLE
 
 PATIENCE = 60.0  # seconds for a server to come up
-KILLED = 128 + signal.SIGKILL
 LONGEST = 100  # bytes that a socket's path may have, nearly
 
 
@@ -39,9 +36,6 @@ def main() -> None:
     answer = server.recv(4)
     if not answer:
         sys.exit(f"error: the process that starts cells has gone, and {script} with it: run it again")
-    if int(answer) == KILLED:
-        line = f"error: {script} was killed, which is what the system does when memory runs out: {REMEDY}"
-        print(line, file=sys.stderr, flush=True)
     sys.exit(int(answer))
 
 

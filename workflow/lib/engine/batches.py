@@ -20,7 +20,7 @@ class Batches:
     """
 
     def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica], recipe: Recipe) -> None:
-        supports = list(zip(*(method.sources(task, replica) for replica in replicas), strict=True))
+        supports = list(zip(*(method.sources(task.of(replica), replica) for replica in replicas), strict=True))
         if recipe.views:
             supports[0][0].every_view()  # says what to do where there are none
         self._sources = [_Source(own, i, replicas, recipe, task) for i, own in enumerate(supports)]

@@ -126,7 +126,7 @@ def _single(method: Trainable, task: Task, replica: Replica) -> Mapping[str, Any
     """The layers of one replica, initialised from its own seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(replica.rng("init").integers(2**63)))
-        return method.head(nn, task, replica)
+        return method.head(nn, task.of(replica), replica)
 
 
 def _constant(value: Any, device: str) -> Tensor:

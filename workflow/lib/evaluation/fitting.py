@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from methods.contract.base import Candidate, Method, Replica, Task
 from workflow.lib.errors import UserError, one_line
 from workflow.lib.evaluation.protocol import Course
+from workflow.lib.evaluation.sealed import ADVICE, params_kept, sealed
 from workflow.lib.jobs import memory
 
 Kept = TypeVar("Kept", bound=Course)
@@ -56,11 +57,12 @@ def outcomes(method: Method, task: Task, replicas: Sequence[Replica], judge: Jud
 
 def _together(method: Method, task: Task, replicas: Sequence[Replica], judge: Judge[Kept]) -> dict[Replica, Kept]:
     found = {replica: judge.outcome() for replica in replicas}
-    for candidate, seconds in _timed(_located(method.fit(task, replicas), found)):
-        judge(candidate, found)
-        for replica in candidate.replicas:
-            found[replica].fit_seconds += seconds / len(candidate.replicas)
-            found[replica].notes += [candidate.note] if candidate.note else []
+    with params_kept(replicas):
+        for candidate, seconds in _timed(_located(method.fit(sealed(task), replicas), found)):
+            judge(candidate, found)
+            for replica in candidate.replicas:
+                found[replica].fit_seconds += seconds / len(candidate.replicas)
+                found[replica].notes += [candidate.note] if candidate.note else []
     for replica, outcome in found.items():
         if not outcome.points:
             raise ValueError(f"{replica}: fit yielded no candidate")
@@ -71,9 +73,11 @@ def _located(candidates: Iterator[Candidate], found: Mapping[Replica, Course]) -
     """The candidates; an error between two of them notes where it was, as far as that can be told."""
     try:
         yield from candidates
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         waiting = next((replica for replica, outcome in found.items() if not outcome.points), None)
         error.add_note(f"at {waiting}, the first without a result" if waiting else "after the last result")
+        if "read-only" in str(error):
+            error.add_note(f"({ADVICE})")
         raise
 
 

@@ -1,7 +1,7 @@
 """The folds of a support, and the support without each of them, as a method is given it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -56,6 +56,9 @@ class Supports(Mapping[int, Support]):
 
 
 def part(support: Support, rows: Labels) -> Support:
-    """Some images of a support."""
-    views, lengths = (None if one is None else one[rows] for one in (support.views, support.view_lengths))
-    return Support(support.x[rows], support.y[rows], views, lengths)
+    """Some images of a support, read-only as the whole of it is to a method."""
+    taken = {field.name: getattr(support, field.name) for field in fields(support)}
+    found = {name: array[rows] for name, array in taken.items() if array is not None}
+    for array in found.values():
+        array.flags.writeable = False
+    return Support(**found)

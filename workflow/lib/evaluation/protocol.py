@@ -13,6 +13,7 @@ import numpy as np
 
 from methods.contract.base import Array, Candidate, Floats, Labels, Replica
 from workflow.lib.evaluation import scoring
+from workflow.lib.evaluation.sealed import ADVICE, read_only
 
 CROSS_VALIDATION = "support_cv"
 REGIMES = {
@@ -26,10 +27,13 @@ REGIMES = {
 
 @dataclass(frozen=True)
 class Queries:
-    """Images to classify `x (M, D)` with their labels `y (M,)`."""
+    """Images to classify `x (M, D)`, which can't be written to in NumPy, with their labels `y (M,)`."""
 
     x: Array
     y: Labels
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", read_only(self.x))
 
 
 Score = tuple[float, ...]  # the larger the better; what follows the first number breaks ties
@@ -148,8 +152,10 @@ def answer(candidate: Candidate, queries: Queries, classes: int) -> Array:
     """Logits `(R, M, K)`, checked: a plugin's wrong shape or NaN is an error that names the replica."""
     try:
         logits = candidate.logits(queries.x)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         error.add_note(f"at {candidate.replicas[0]}, classifying")
+        if "read-only" in str(error):
+            error.add_note(f"({ADVICE})")
         raise
     expected = (len(candidate.replicas), len(queries.y), classes)
     found = tuple(getattr(logits, "shape", ()))

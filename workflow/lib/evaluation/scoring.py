@@ -89,6 +89,12 @@ def log_softmax(logits: Floats) -> LogProbabilities:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
 
+def are_probabilities(logits: Floats) -> bool:
+    """Whether every row of `(M, K)` lies between 0 and 1 and sums to 1: what no cosine, distance or logarithm does."""
+    inside = logits.min() >= -1e-6 and logits.max() <= 1 + 1e-6
+    return bool(inside and np.abs(logits.sum(1, dtype=np.float64) - 1).max() < 1e-3)
+
+
 def metrics(logits: Floats, labels: Labels, metric: str = "accuracy") -> dict[str, float]:
     """Every metric of one classifier: fractions, but nats for `nll` and 0 to 2 for `brier`.
 

@@ -1,59 +1,144 @@
-"""What a result depends on in code: a hash over a module and the project's modules that it imports.
+"""What a result depends on in code: a hash over a module and what it imports, of this project and of its own author.
 
 Snakemake reruns what has this hash as a parameter when, and only when, the code behind it has changed. Comments and
-formatting don't count: the syntax tree is hashed, not the text.
+formatting don't count: the syntax tree is hashed, not the text. Installed libraries don't count either.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
+from workflow.lib.jobs import plugin_files
+
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("methods", "workflow")
+PACKAGES = plugin_files.PROJECT
+GROUPS = "clip_adapter_bench"  # whose entry points are plugins
+# Imported by the scripts that make data sets and features: how a message is worded, a file is written, a GPU is leased.
+DECIDES_NO_FEATURE = ("methods", *(f"workflow.lib.{name}" for name in ("errors", "files", "jobs", "plugins")))
+Wanted = tuple[str, str, int]  # module, name that is taken from it, dots before it
 
 
-def code_hash(*files: str | Path, modules: Iterable[str] = ()) -> str:
-    """16 hexadecimal digits for the files and all that they import from this project, lazily or not.
+def code_hash(*files: str | Path, modules: Iterable[str] = (), without: Collection[str] = ()) -> str:
+    """16 hexadecimal digits for the files and all that they import, lazily or not.
 
-    `modules` are names of further modules that they use; what is not of this project does not count.
+    Followed are this project, what lies beside a plugin, the package that a file is of, and packages that are used
+    from where they are written. `modules` are names of further modules of this project that they use; what of this
+    project lies in the packages or modules `without` does not count.
     """
-    seen: set[Path] = set()
-    pending = [Path(file).resolve() for file in files]
-    pending += [file for name in modules if (file := _module_file(name, "")) is not None]
+    return _digest(_followed([Path(file).resolve() for file in files], modules, without))
+
+
+def _followed(files: Sequence[Path], modules: Iterable[str], without: Collection[str]) -> dict[Path, str]:
+    """Every file that counts, with its path as its author sees it; without one for those that one begins with."""
+    left_out = {ROOT.joinpath(*name.split(".")) for name in without}
+    pending = [(file, _home(file)) for file in files]
+    pending += [(file, ROOT) for name in modules if (file := _of_project(name, "")) is not None]
+    seen: dict[Path, str] = {}
     while pending:
-        file = pending.pop()
-        if file not in seen:
-            seen.add(file)
-            pending += _imports(file)
+        file, home = pending.pop()
+        if file not in seen and left_out.isdisjoint({*file.parents, file.with_suffix("")}):
+            inside = file not in files and file.is_relative_to(home)
+            seen[file] = file.relative_to(home).as_posix() if inside else ""
+            pending += _imports(file, home)
+    return seen
+
+
+def _digest(files: Mapping[Path, str]) -> str:
+    """Names are part of it, for two modules may change places; where they lie is not."""
     digest = hashlib.sha256()
-    for tree in sorted(_parse(file)[0] for file in seen):
-        digest.update(tree.encode())
+    for name, tree in sorted((name, _parse(file)[0]) for file, name in files.items()):
+        digest.update(f"{name}\n{tree}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _imports(file: Path) -> list[Path]:
-    found = (_module_file(module, name) for module, name in _parse(file)[1])
-    return [path for path in found if path is not None]
+def _imports(file: Path, home: Path) -> Iterator[tuple[Path, Path]]:
+    """The files that a file imports, each with the folder in which its own absolute imports begin."""
+    for module, name, level in _parse(file)[1]:
+        top = module.partition(".")[0]
+        if level:
+            folder = file.parents[min(level, len(file.parents)) - 1]
+            yield from ((path, home) for path in _below(folder, module, name))
+        elif top in PACKAGES:
+            yield from ((path, ROOT) for path in [_of_project(module, name)] if path)
+        elif start := _start(file, home, top):
+            yield from ((path, start) for path in _below(start, module, name))
+
+
+def _home(file: Path) -> Path:
+    """The folder of a plugin; of a module in a package, the folder in which the package lies."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+def _start(file: Path, home: Path, top: str) -> Path | None:
+    """The folder in which the package or module `top` lies, as `file` sees it; None for an installed library."""
+    if file.is_relative_to(home) and file.relative_to(home).parts[0] in PACKAGES and home == ROOT:
+        return None
+    # What lies beside it, in a folder that happens to be a package too.
+    beside = (folder for folder in (home, file.parent) if plugin_files.sibling(folder, top))
+    return next(beside, None) or _where_it_is_written(top)
 
 
 @cache
-def _parse(file: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The syntax tree of a file as text, and what it may import: `(module, name)`, the name empty for a module."""
-    tree = ast.parse(file.read_bytes(), str(file))
+def _where_it_is_written(top: str) -> Path | None:
+    """The folder of a module on the PYTHONPATH, of a package installed to be edited, or of one that sells plugins."""
+    if top in sys.stdlib_module_names:
+        return None
+    with suppress(ImportError, ValueError):
+        spec = find_spec(top)
+        found = plugin_files.places(spec) if spec else []
+        if found and (top in _sold() or not plugin_files.installed(top)):
+            place = Path(found[0])
+            return place.parent.parent if place.name == "__init__.py" else place.parent
+    return None
+
+
+@cache
+def _sold() -> frozenset[str]:
+    """The modules and packages of the distributions that register an entry point of this project."""
+    groups = [group for group in entry_points().groups if group.startswith(f"{GROUPS}.")]
+    entries = [entry for group in groups for entry in entry_points(group=group)]
+    files = {entry.dist.name: entry.dist.files or [] for entry in entries if entry.dist}
+    tops = {file.parts[0].removesuffix(".py") for some in files.values() for file in some if file.suffix == ".py"}
+    return frozenset(tops | {entry.module.partition(".")[0] for entry in entries})
+
+
+def _below(folder: Path, module: str, name: str) -> list[Path]:
+    """The files that `from module import name` runs, with the packages on the way."""
+    parts = [part for part in [*module.split("."), name] if part]
+    steps = [folder.joinpath(*parts[: i + 1]) for i in range(len(parts))]
+    files = [file for step in steps for file in (step.with_name(f"{step.name}.py"), step / "__init__.py")]
+    return [file.resolve() for file in (folder / "__init__.py", *files) if file.is_file()]
+
+
+@cache
+def _parse(file: Path) -> tuple[str, tuple[Wanted, ...]]:
+    """The syntax tree of a file as text, and what it may import. What is no Python is taken as it is."""
+    content = file.read_bytes()
+    try:
+        tree = ast.parse(content, str(file))
+    except (SyntaxError, ValueError):
+        return content.hex(), ()
     return ast.dump(tree), tuple(_names(tree))
 
 
-def _names(tree: ast.AST) -> Iterator[tuple[str, str]]:
+def _names(tree: ast.AST) -> Iterator[Wanted]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from ((node.module, alias.name) for alias in node.names)
+            yield from ((alias.name, "", 0) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name, node.level) for alias in node.names)
 
 
-def _module_file(module: str, name: str) -> Path | None:
+def _of_project(module: str, name: str) -> Path | None:
     """The file of this project that an import leads to: a submodule, what a package takes its name from, or itself."""
     if module.split(".")[0] not in PACKAGES:
         return None
@@ -61,6 +146,6 @@ def _module_file(module: str, name: str) -> Path | None:
     if (base / f"{name}.py").is_file():
         return base / f"{name}.py"
     if (base / "__init__.py").is_file():
-        origin = (inner for inner, alias in _parse(base / "__init__.py")[1] if alias == name != "")
-        return next((_module_file(inner, name) for inner in origin), base / "__init__.py")
+        origin = (inner for inner, alias, _ in _parse(base / "__init__.py")[1] if alias == name != "")
+        return next((_of_project(inner, name) for inner in origin), base / "__init__.py")
     return base.with_suffix(".py") if base.with_suffix(".py").is_file() else None

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from workflow.lib import files
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import records
 from workflow.lib.evaluation.records import Record
+from workflow.lib.jobs import passed
 
 HEADER = ("study", "dataset", "backbone", "method", "variant", "shots", "seed", "metric", "value")
 Key = tuple[str, str, str, str]  # of a cell: dataset, backbone, label, shots of the file
@@ -84,11 +85,15 @@ class Plan:
 
 @dataclass
 class Results:
-    """All records of a study by (dataset, backbone, label, shots of the file), and the files that are missing."""
+    """All records of a study by (dataset, backbone, label, shots of the file), and the files that are missing.
+
+    `passed` tells by the key of a plugin whether it has passed its check since its cells were computed.
+    """
 
     plan: Plan
     records: dict[Key, Record] = field(default_factory=dict)
     missing: list[Path] = field(default_factory=list)
+    passed: Callable[[str], bool] = passed.has
 
     def values(
         self, dataset: str, backbone: str, row: tuple[str, str], shots: str, regime: str = "", metric: str = ""
@@ -115,10 +120,19 @@ class Results:
         for shots in self.plan.shots:
             variant = self._variant(dataset, backbone, row, shots) or {"reason": "not computed", "seeds": []}
             notes = [variant["reason"], *(note for seed in variant["seeds"] for note in seed["notes"])]
+            notes.append(self._unchecked(dataset, backbone, row, shots))
             for note in dict.fromkeys(filter(None, [*notes, (more or {}).get(shots)])):
                 where.setdefault(note, []).append(shots)
         everywhere = list(self.plan.shots)
         return [note if at == everywhere else f"shots {', '.join(at)}: {note}" for note, at in where.items()]
+
+    def _unchecked(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> str:
+        """A remark on a plugin that nobody has checked here, or nothing."""
+        record = self.records.get((dataset, backbone, row[0], self.plan.cell(row[0], shots)))
+        check = record["provenance"].get("check") if record else None
+        if not check or check["passed"] or self.passed(check["key"]):
+            return ""
+        return f"not checked that it keeps the contract: {check['command']}, then the study's command again"
 
     def prompts(self, dataset: str, backbone: str) -> list[str]:
         """A line with the prompts of the first class, where the features have text of ours."""

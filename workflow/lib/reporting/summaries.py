@@ -63,12 +63,13 @@ def _majority(plan: Plan, predictions: Predictions, metric: str) -> float | None
 
 
 def _remarks(results: Results, predictions: Predictions, row: Row) -> list[str]:
-    plan = results.plan
-    return [
-        f"{d}, {b}: {remark}"
-        for d, b in plan.pairs()
-        for remark in results.remarks(d, b, row, balance.one_class(plan, predictions, (d, b), row))
-    ]
+    """The remarks on a row with where they hold, which is left out of those that hold everywhere."""
+    plan, where = results.plan, dict[str, list[str]]()
+    for d, b in plan.pairs():
+        for remark in results.remarks(d, b, row, balance.one_class(plan, predictions, (d, b), row)):
+            where.setdefault(remark, []).append(f"{d}, {b}: {remark}")
+    pairs = len(plan.pairs())
+    return [line for remark, lines in where.items() for line in ([remark] if len(lines) == pairs > 1 else lines)]
 
 
 def _summary_caption(results: Results, predictions: Predictions, metrics: Sequence[str]) -> list[str]:

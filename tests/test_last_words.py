@@ -1,0 +1,99 @@
+"""A cell that can't say why it failed is given a last line, in its log and in Snakemake's output."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_workflow import ROOT, fill, in_file, snakemake
+
+CELL = "results/trial/metrics/shapes/mine/means/1.json"
+LOG = "results/trial/logs/shapes/mine/means/1.log"
+ENDS = {
+    "leaves": ("import os; os._exit(3)", "the process ended before it was done, with exit status 3; see "),
+    "leaves as if done": ("import os; os._exit(0)", "the process ended before it was done; see "),
+    "is killed": (
+        "import os; os.kill(os.getpid(), 9)",
+        "killed, which is what the system does when memory runs out: run fewer cells at a time (--cores), or on a "
+        "cluster give each more (mem_mb); see ",
+    ),
+    "crashes": (
+        "import ctypes; ctypes.string_at(0)",
+        "the process crashed (SIGSEGV) in the code of the method or of a library; see ",
+    ),
+}
+
+
+def say(tmp_path: Path, status: int, last: str, log: str = "cell.log") -> str:
+    command = [sys.executable, "-m", "workflow.scripts.last_words", "--status", str(status), f"--last={last}"]
+    command += ["--log", str(tmp_path / log), "--metrics", str(tmp_path / "1.json")]
+    command += ["--place", "planes, nano: mine, shots 1"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_an_error_is_repeated_and_not_written_twice(tmp_path: Path) -> None:
+    assert say(tmp_path, 1, "error: --odd words") == "error: --odd words\n"
+    assert not (tmp_path / "cell.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "last", "words"),
+    [
+        (139, "Extension modules: numpy", "the process crashed (SIGSEGV) in the code of the method or of a library"),
+        (137, "", "killed, which is what the system does when memory runs out: run fewer cells"),
+        (7, "--so far", "the process ended before it was done, with exit status 7, after '--so far'"),
+        (1, "", "the process ended before it was done; see "),
+        (255, "", "the process ended before it was done, with exit status 255; see "),
+    ],
+)
+def test_what_left_without_a_reason_is_given_one(tmp_path: Path, status: int, last: str, words: str) -> None:
+    (tmp_path / "cell.log").write_text("begun\n")
+    line = say(tmp_path, status, last)
+    assert line.startswith(f"error: planes, nano: mine, shots 1: {words}")
+    assert line.endswith(f"; see {tmp_path}/cell.log\n")
+    assert (tmp_path / "cell.log").read_text() == f"begun\n{line}"
+
+
+def test_where_the_log_can_t_be_written_it_is_printed(tmp_path: Path) -> None:
+    assert "SIGABRT" in say(tmp_path, 134, "", log="no/folder/cell.log")
+
+
+def test_where_the_cell_was_done_it_is_the_log_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "1.json").touch()
+    line = say(tmp_path, 1, "done: 4 trainings", log="no/folder/cell.log")
+    assert line == f"error: {tmp_path}/no/folder/cell.log: No such file or directory\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("warm", ["1", "0"], ids=["warm", "cold"])
+@pytest.mark.parametrize(("code", "words"), ENDS.values(), ids=ENDS)
+def test_a_plugin_that_takes_its_process_with_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str, warm: str
+) -> None:
+    monkeypatch.setenv("WARM", warm)
+    folder = tmp_path / "study"
+    fill(folder)
+    in_file("means.py", "        support = task", f"        {code}\n        support = task")(folder)
+    done = snakemake(folder, CELL)
+    assert done.returncode == 1, done.stdout + done.stderr
+    (line,) = re.findall(r"^error: .*", done.stdout + done.stderr, re.MULTILINE)
+    assert line.startswith(f"error: shapes, mine: means, shots 1: {words}")
+    assert (folder / LOG).read_text().splitlines()[-1] == line
+    assert ("means.py" in (folder / LOG).read_text()) == ("SIGSEGV" in line)  # where it crashed
+    assert not (folder / CELL).exists()
+
+
+@pytest.mark.slow
+def test_a_plugin_that_exits_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    fill(folder)
+    in_file("means.py", "        support = task", "        import sys; sys.exit(0)\n        support = task")(folder)
+    done = snakemake(folder, CELL)
+    assert done.returncode == 1, done.stdout + done.stderr
+    (line,) = re.findall(r"^error: .*", done.stdout + done.stderr, re.MULTILINE)
+    assert line == (
+        f"error: method 'means' (means.py, {folder}/means.py) failed: SystemExit: 0 at variant '-', seed 0, "
+        "the first without a result"
+    )
