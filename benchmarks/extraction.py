@@ -72,7 +72,7 @@ def draw_photographs(folder: Path, count: int) -> list[Path]:
 
 
 def draw_planes(folder: Path, count: int) -> list[Path]:
-    """Pictures of the `planes` data set, stored as its source stores them."""
+    """Pictures of the `planes` dataset, stored as its source stores them."""
     paths = [folder / f"{number}.bmp" for number in range(count)]
     for number, path in enumerate(paths):
         planes.image(number % len(planes.VARIANTS), "train", number // len(planes.VARIANTS)).save(path)

@@ -58,9 +58,9 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 
 MINE = {
-    "data set mine: preparing images",
-    "data set mine: extracting features with tiny",
-    "data set mine: writing out the supports",
+    "dataset mine: preparing images",
+    "dataset mine: extracting features with tiny",
+    "dataset mine: writing out the supports",
     "mine, tiny: zero_shot, shots 0",
     "rendering the tables",
     "drawing the figures",
@@ -154,7 +154,7 @@ def test_a_bad_image_is_named_and_once_it_is_deleted_the_same_command_goes_on(co
 def test_a_backbone_added_later_does_not_see_other_images_than_the_first(copy: Path, snakefile: Path) -> None:
     replaced(copy)
     write(copy, "tiny", "second")
-    assert planned(copy, snakefile) >= MINE | {"data set mine: extracting features with second"}
+    assert planned(copy, snakefile) >= MINE | {"dataset mine: extracting features with second"}
 
 
 def test_features_of_another_list_are_not_used_whatever_snakemake_is_told(copy: Path, snakefile: Path) -> None:

@@ -84,5 +84,5 @@ def test_a_label_in_the_list_that_has_changed_runs_again_what_depends_on_it(fini
     write_list(finished, label="good")
     found = planned(finished, snakefile)
     write_list(finished)
-    assert "data set listed: preparing images" in found
+    assert "dataset listed: preparing images" in found
     assert not any("given" in job for job in found)

@@ -16,7 +16,7 @@ SHARDS = "features/tiny/.shards/sharded"
 
 
 def write(folder: Path, home: Path, **settings: object) -> None:
-    """The study with these settings of its data set; images and model lie in `home`."""
+    """The study with these settings of its dataset; images and model lie in `home`."""
     dataset = {"source": "folder", "path": str(home / "photographs"), "views": 2}
     backbone = {"model": str(home / "tinyclip.json"), "weights": str(home / "tinyclip.safetensors")}
     config = {
@@ -45,7 +45,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def jobs(done: subprocess.CompletedProcess[str]) -> list[str]:
     """What a run did, in the words of its messages."""
     lines = (done.stdout + done.stderr).splitlines()
-    return [line.split(": ", 2)[2] for line in lines if line.startswith("Job ") and ": data set " in line]
+    return [line.split(": ", 2)[2] for line in lines if line.startswith("Job ") and ": dataset " in line]
 
 
 @pytest.mark.parametrize("shards", [1, 2, 7])
@@ -71,14 +71,14 @@ def test_shards_give_the_same_bytes_and_leave_nothing_behind(finished: Path, sna
     assert sorted(jobs(second)) == expected
     assert (folder / FEATURES).read_bytes() == (finished / FEATURES).read_bytes()
     assert not list((folder / "features").rglob(".*/**/*.safetensors"))
-    assert planned(folder, snakefile) & {f"data set photographs: {job}" for job in expected} == set()
+    assert planned(folder, snakefile) & {f"dataset photographs: {job}" for job in expected} == set()
 
 
 def test_a_change_of_the_images_goes_through_all_shards_again(finished: Path, snakefile: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "study"))
     write(folder, finished, shards=2, views=3)
-    found = {job for job in planned(folder, snakefile) if job.startswith("data set")}
-    assert {"data set photographs: shard 1 of 2 with tiny", "data set photographs: gathering 2 shards"} <= found
+    found = {job for job in planned(folder, snakefile) if job.startswith("dataset")}
+    assert {"dataset photographs: shard 1 of 2 with tiny", "dataset photographs: gathering 2 shards"} <= found
 
 
 def test_damaged_features_are_named_by_the_cell_that_uses_them_and_made_again_on_request(

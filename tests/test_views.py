@@ -30,11 +30,11 @@ class Spatial(Method):
 def register_methods():
     return [Spatial]
 """
-EXTRACTION = {f"data set {name}: extracting features with tiny" for name in ("plain", "viewed")}
+EXTRACTION = {f"dataset {name}: extracting features with tiny" for name in ("plain", "viewed")}
 
 
 def write(folder: Path, **viewed: Any) -> None:
-    """The study; `viewed` are the settings of one of its two data sets."""
+    """The study; `viewed` are the settings of one of its two datasets."""
     source = {"source": "folder", "path": str(folder / "photographs")}
     backbone = {"model": str(folder / "tinyclip.json"), "weights": str(folder / "tinyclip.safetensors")}
     config = {
@@ -89,7 +89,7 @@ def test_without_views_the_variants_that_want_them_are_n_a_and_the_table_says_wh
     found = cell(finished, "plain", "tip_adapter")
     assert {name: variant["status"] for name, variant in found.items()} == {"views=false": "ok", "views=true": "n/a"}
     table = (finished / "results/views/tables/plain.tiny.md").read_text()
-    assert "needs views, which these features don't have: set 'views' in the data set's entry" in table
+    assert "needs views, which these features don't have: set 'views' in the dataset's entry" in table
     assert re.search(r"\| gda \(views=true\) \[\d\] *\| +n/a +\|", table)
 
 
@@ -108,6 +108,6 @@ def test_a_change_of_the_views_extracts_again_and_prepares_no_images(
         jobs = planned(finished, snakefile)
     finally:
         write(finished, views=2)
-    assert jobs & EXTRACTION == {"data set viewed: extracting features with tiny"}
+    assert jobs & EXTRACTION == {"dataset viewed: extracting features with tiny"}
     assert not any("preparing images" in job or "plain" in job for job in jobs)
     assert planned(finished, snakefile) == set()

@@ -206,9 +206,9 @@ def jobs(*methods: str, shots: str = "12", datasets: tuple[str, ...] = DATASETS)
 
 ZERO_SHOT = jobs("zero_shot", shots="0")
 LEARNED = jobs("logistic_regression", "means")
-SUPPORTS = {f"data set {dataset}: writing out the supports" for dataset in DATASETS}
-EXTRACTION = {f"data set {dataset}: extracting features with mine" for dataset in DATASETS}
-DOUBLES = {f"data set {dataset}: looking for duplicates with mine" for dataset in DATASETS}
+SUPPORTS = {f"dataset {dataset}: writing out the supports" for dataset in DATASETS}
+EXTRACTION = {f"dataset {dataset}: extracting features with mine" for dataset in DATASETS}
+DOUBLES = {f"dataset {dataset}: looking for duplicates with mine" for dataset in DATASETS}
 
 
 def in_file(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -264,14 +264,14 @@ CHANGES = {
     ),
     "shots less": (in_file("study.yaml", "[1, 2]", "[2]"), {*SUPPORTS, *WHOLE}),
     "another protocol": (in_file("study.yaml", "select: last", "select: report"), {*LEARNED, *ZERO_SHOT, *WHOLE}),
-    "a data set more": (
+    "a dataset more": (
         another_data_set,
         {
             *jobs("logistic_regression", "means", datasets=("more",)),
             *jobs("zero_shot", shots="0", datasets=("more",)),
-            "data set more: extracting features with mine",
-            "data set more: looking for duplicates with mine",
-            "data set more: writing out the supports",
+            "dataset more: extracting features with mine",
+            "dataset more: looking for duplicates with mine",
+            "dataset more: writing out the supports",
             *WHOLE,
         },
     ),

@@ -89,7 +89,7 @@ class Task:
 
     `supports` by seed; `text (K, D)` the unit class text embeddings, or None where the features have none;
     `logit_scale` the backbone's exp(logit_scale); `choosing` whether the protocol will choose between candidates, so
-    that a grid is worth its time; `device` "cpu" or "cuda"; `threads` for whoever starts a thread pool; `log` for
+    that a grid is worth its time; `device` "cpu" or "cuda"; `threads` for methods that start a thread pool; `log` for
     progress; `engine` what trains the replicas of a method that names one; `curve` how many points of a training are
     scored, 0 for every epoch; `text_raw (K, D)` the mean of each class's text embeddings at the length that the
     backbone gave them, or None.
@@ -149,7 +149,7 @@ class Task:
         return self.class_text() * np.float32(length or TEXT_LENGTH)
 
     def trainer(self) -> "Engine":
-        """`engine`, for a method that trains. Raises ValueError where whoever made the task gave none."""
+        """`engine`, for a method that trains. Raises ValueError where the task was made without one."""
         if self.engine is None:
             raise ValueError("this task has no engine: Task(..., engine=workflow.lib.engine.training) brings one")
         return self.engine

@@ -22,7 +22,7 @@ class ContractError(AssertionError):
 
 
 class OpenTask(Task):
-    """A task that shows every replica the supports of all seeds, so that whoever uses them is found out."""
+    """A task that shows every replica the supports of all seeds, so that a method that uses them is found out."""
 
     def of(self, replica: Replica) -> Task:
         return self

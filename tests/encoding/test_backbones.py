@@ -1,4 +1,4 @@
-"""Backbones: any open_clip model, its weights by tag or by path; what can't be had is named in one line."""
+"""Backbones: any open_clip model, its weights by tag or by path; what can't be loaded is named in one line."""
 
 import argparse
 import json
@@ -253,7 +253,7 @@ def test_a_tokenizer_that_needs_a_package_is_named_before_anything_is_fetched(mo
     monkeypatch.setattr(factory, "HFTokenizer", missing)
     text = error_of({"model": "ViT-B-16-SigLIP", "pretrained": "webli"})
     assert text == (
-        "model: the tokenizer of ViT-B-16-SigLIP can't be had: No module named 'transformers'; install what "
+        "model: the tokenizer of ViT-B-16-SigLIP can't be loaded: No module named 'transformers'; install what "
         "requirements.lock lists: python -m pip install -r requirements.lock"
     )
 

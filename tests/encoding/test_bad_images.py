@@ -60,7 +60,7 @@ def test_all_of_them_are_named_in_one_run(spec, index, threads, caplog):
     assert text.startswith(f"{index.root}/1.png: not a readable image")
     assert text.endswith(
         "; 3 images are like this, each named in the log; mend or remove them, or add `skip_bad_images: true` to the "
-        "data set's entry"
+        "dataset's entry"
     )
     assert len(text) == len(describe(error.value))
     named = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]

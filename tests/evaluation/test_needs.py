@@ -57,7 +57,7 @@ def viewed(features: Features) -> Features:
 @pytest.mark.parametrize(
     ("need", "reason"),
     [
-        ("views", "needs views, which these features don't have: set 'views' in the data set's entry"),
+        ("views", "needs views, which these features don't have: set 'views' in the dataset's entry"),
         ("spatial", "needs spatial, which these features don't have: they are one pooled embedding of each image"),
         ("text_encoder", "needs text_encoder, which these features don't have: their texts are already encoded"),
         ("model", "needs model, which these features don't have: a method is given features and no model"),

@@ -80,7 +80,7 @@ def test_the_record_holds_the_first_regime_and_the_others_beside_it() -> None:
 
 
 def study(also: Sequence[str] = ("report",), gap: bool = False) -> Results:
-    """One method with a curve and one without, on one data set; 1 shot."""
+    """One method with a curve and one without, on one dataset; 1 shot."""
     methods = [
         {"label": "probe", "variants": ["-"], "learns": True},
         {"label": "zero_shot", "variants": ["-"], "learns": False},

@@ -43,7 +43,7 @@ def test_the_draw_is_the_same_on_every_machine() -> None:
 
 
 def test_the_draw_of_a_class_is_independent_of_the_other_classes() -> None:
-    """A data set that gains a class keeps the supports of the others."""
+    """A dataset that gains a class keeps the supports of the others."""
     two = np.flatnonzero(LABELS < 2)
     with_third = supports.draw(LABELS, NAMES, "5", 0)
     without = two[supports.draw(LABELS[two], NAMES[:2], "5", 0)]

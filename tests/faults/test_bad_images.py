@@ -18,7 +18,7 @@ METRICS = "results/faults/metrics/photos/tiny/means/1.json"
 
 
 def change(folder: Path, **keys: Any) -> None:
-    """Change keys of the data set in the study's file."""
+    """Change keys of the dataset in the study's file."""
     config = yaml.safe_load((folder / "study.yaml").read_text())
     config["datasets"]["photos"] |= keys
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
@@ -37,7 +37,7 @@ def test_from_the_line_that_names_them_to_the_line_under_the_table(
     text = study.fail(snakefile, folder)
     for name in (*BAD, STRIP):
         assert f"can't be read: {folder}/photographs/{name}" in text
-    assert "or add `skip_bad_images: true` to the data set's entry" in text
+    assert "or add `skip_bad_images: true` to the dataset's entry" in text
 
     change(folder, skip_bad_images=True, shards=2, max_aspect=1000)
     study.finish(snakefile, folder)

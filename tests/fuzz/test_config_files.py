@@ -118,7 +118,7 @@ PLACES = ["study", "datasets", "backbones", "methods"]
 
 
 def named(place: str, name: str) -> dict[str, Any]:
-    """The right study with another name for the study, or for a data set, a backbone or a label."""
+    """The right study with another name for the study, or for a dataset, a backbone or a label."""
     config = copy.deepcopy(RIGHT)
     if place == "study":
         return config | {"study": name}

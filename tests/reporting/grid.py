@@ -11,7 +11,7 @@ Accuracies = Mapping[str, Sequence[float] | str]  # by variant: one for each see
 
 
 def plan(**changes: Any) -> Plan:
-    """Two data sets, one backbone, two numbers of shots, two seeds; three methods, zero-shot in the middle."""
+    """Two datasets, one backbone, two numbers of shots, two seeds; three methods, zero-shot in the middle."""
     methods = [
         {"label": "probe", "variants": ["scale=none", "scale=standard"], "learns": True},
         {"label": "zero_shot", "variants": ["-"], "learns": False},

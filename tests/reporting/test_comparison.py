@@ -30,7 +30,7 @@ def predictions(path: Path, hits: dict[str, np.ndarray]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One data set, one number of shots: the adapter is better than both probes, zero-shot like the first."""
+    """One dataset, one number of shots: the adapter is better than both probes, zero-shot like the first."""
     cells = {
         ("probe", "1"): {"scale=none": BASE, "scale=standard": SAME},
         ("zero_shot", "0"): {"-": BASE[:1]},

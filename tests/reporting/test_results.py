@@ -218,7 +218,7 @@ def test_the_sentence_on_the_trainings_counts_them() -> None:
 
 
 def unchecked(has_passed: bool = False, since: bool = False) -> results.Results:
-    """The adapter is a plugin's in both data sets."""
+    """The adapter is a plugin's in both datasets."""
     found = grid.results()
     for place, record in found.records.items():
         if place[2] == "adapter":

@@ -62,7 +62,7 @@ def test_no_seeds_are_no_number() -> None:
     assert tables.percent([]) is None
 
 
-# --- a data set --------------------------------------------------------------------------------------------------
+# --- a dataset --------------------------------------------------------------------------------------------------
 
 
 def test_rows_are_in_the_order_of_the_study_and_zero_shot_is_on_top() -> None:
@@ -321,7 +321,7 @@ def test_what_was_tested_and_can_t_be_told_from_the_best_is_marked() -> None:
     table = tables.dataset_table(grid.results(), "digits", "nano", {"accuracy": {(place, ("zero_shot", "-"))}})
     shown = {label: [str(cell) for cell in cells] for label, cells, _ in table.rows}
     assert shown["zero_shot"] == ["50.00 †", "50.00"]
-    assert table.caption[-1].startswith("† not to be told from the best of its column")
+    assert table.caption[-1].startswith("† not distinguishable from the best of its column")
     assert "$\\dagger$" in rendering.latex(table)
     untested = tables.dataset_table(grid.results(), "digits", "nano")
     assert "†" not in rendering.markdown(untested)

@@ -268,7 +268,7 @@ WRONG = [
         "23: folders.result: no such key; allowed: data, features, results; did you mean 'results'?",
     ),
     (
-        "a key of a data set",
+        "a key of a dataset",
         "path: photographs",
         "pth: photographs",
         "6: datasets.sheets.pth: not an option of source folder; did you mean path?"
@@ -309,7 +309,7 @@ WRONG = [
         "{sorce: digits}",
         "3: datasets.digits: the key 'source' is missing; did you mean 'sorce'?",
     ),
-    ("no data sets", ALL_DATASETS, "datasets: {}\n", "2: datasets: found {}, allowed: at least one entry"),
+    ("no datasets", ALL_DATASETS, "datasets: {}\n", "2: datasets: found {}, allowed: at least one entry"),
     (
         "no weights",
         ", pretrained: laion2b_s34b_b79k",
@@ -336,7 +336,7 @@ WRONG = [
         '{results: "{x}"}',
         "23: folders.results: found '{x}', allowed: the path of a folder, without { and }",
     ),
-    # data sets and backbones
+    # datasets and backbones
     (
         "a source",
         "{source: digits}",
@@ -469,13 +469,13 @@ WRONG = [
         "{dataset}",
         "{name}",
         "10: backbones.given.features: found 'vectors/{name}.npz',"
-        " allowed: a path in which {dataset} stands for the name of the data set",
+        " allowed: a path in which {dataset} stands for the name of the dataset",
     ),
     (
-        "a model for a data set without images",
+        "a model for a dataset without images",
         "{source: digits}",
         "{source: features}",
-        "9: backbones.small: the data set 'digits' has no images to run a model on;"
+        "9: backbones.small: the dataset 'digits' has no images to run a model on;"
         " allowed: features: path/{dataset}.npz",
     ),
     # shots and seeds

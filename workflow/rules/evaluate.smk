@@ -64,7 +64,7 @@ rule supports:
         seeds=STUDY.seeds,
         code=code_hash(SCRIPTS / "supports.py"),
     message:
-        "data set {wildcards.dataset}: writing out the supports"
+        "dataset {wildcards.dataset}: writing out the supports"
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.supports --dataset {wildcards.dataset} --features {input:q} --shots {params.shots}"

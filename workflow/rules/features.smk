@@ -20,7 +20,7 @@ rule dataset:
         code=source_code,
         plugin=source_options,
     message:
-        "data set {wildcards.dataset}: preparing images"
+        "dataset {wildcards.dataset}: preparing images"
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.dataset --name {wildcards.dataset} --spec {params.spec:q} {params.plugin}"
@@ -53,7 +53,7 @@ rule features:
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         code=lambda wildcards: extraction_hash("features.py"),
     message:
-        "data set {wildcards.dataset}: extracting features with {wildcards.backbone}"
+        "dataset {wildcards.dataset}: extracting features with {wildcards.backbone}"
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
@@ -61,7 +61,7 @@ rule features:
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 
-# With `shards: 8` in a data set's entry: eight of these, on as many GPUs or nodes as there are.
+# With `shards: 8` in a dataset's entry: eight of these, on as many GPUs or nodes as there are.
 rule shard:
     input:
         unpack(extraction_inputs),
@@ -86,7 +86,7 @@ rule shard:
         reading=images_options,
         code=lambda wildcards: extraction_hash("features.py"),
     message:
-        "data set {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
+        "dataset {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
@@ -112,13 +112,13 @@ rule gather:
     params:
         code=extraction_hash("gather.py"),
     message:
-        "data set {wildcards.dataset}: gathering {wildcards.shards} shards"
+        "dataset {wildcards.dataset}: gathering {wildcards.shards} shards"
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.gather --index {input.index:q} --out {output:q} {input.parts:q} 2>&1 | tee {log:q}"
 
 
-# Once for a data set and a backbone, whichever studies use them.
+# Once for a dataset and a backbone, whichever studies use them.
 rule duplicates:
     input:
         unpack(duplicates_inputs),
@@ -140,7 +140,7 @@ rule duplicates:
         ),
         code=code_hash(SCRIPTS / "duplicates.py"),
     message:
-        "data set {wildcards.dataset}: looking for duplicates with {wildcards.backbone}"
+        "dataset {wildcards.dataset}: looking for duplicates with {wildcards.backbone}"
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.duplicates {input.features:q} {params.index} --out {output:q} --threads {threads}"

@@ -26,13 +26,13 @@ def dataset_options(dataset):
 
 
 def names_file(wildcards):
-    """The file with the names of the classes, where the data set has one."""
+    """The file with the names of the classes, where the dataset has one."""
     path = names.file_of(STUDY.datasets[wildcards.dataset].get("classnames"))
     return [path] if path else []
 
 
 def index_file(wildcards):
-    """Where the index of a data set lies."""
+    """Where the index of a dataset lies."""
     return f"{DATA}/{wildcards.dataset}/{images.INDEX}"
 
 
@@ -221,7 +221,7 @@ def extraction_minutes(wildcards, input, attempt):
 
 
 def support_files(wildcards):
-    """The files of supports that the cell reads, where the data set names some."""
+    """The files of supports that the cell reads, where the dataset names some."""
     pattern = STUDY.datasets[wildcards.dataset].get("supports", "")
     if not pattern or wildcards.shots in ("0", "all"):
         return []

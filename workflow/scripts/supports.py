@@ -1,4 +1,4 @@
-"""Write out which images each seed draws, for whoever wants the same ones."""
+"""Write out which images each seed draws, for others to use the same ones."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--features", required=True, type=Path, help="features file of the data set")
+    parser.add_argument("--features", required=True, type=Path, help="features file of the dataset")
     parser.add_argument("--shots", required=True, help="numbers of shots, separated by commas")
     parser.add_argument("--seeds", required=True, type=int)
     parser.add_argument("--out", required=True, type=Path)

@@ -34,7 +34,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 READING = ("skip_bad_images", "max_pixels", "max_aspect")  # how images are read
-# What a data set may say whatever its source; of these the names of classes alone touch the index.
+# What a dataset may say whatever its source; of these the names of classes alone touch the index.
 COMMON = ("source", "templates", "classnames", "supports", "allow_fewer", "views", "flip", "shards", *READING)
 
 

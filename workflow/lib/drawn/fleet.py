@@ -1,4 +1,4 @@
-"""The invented aircraft of the `planes` data set: 100 variants in 30 families of 10 makers.
+"""The invented aircraft of the `planes` dataset: 100 variants in 30 families of 10 makers.
 
 A family is a shape one can tell at a glance (four jets under a low wing, two propellers on a high wing and a
 T-tail). Its variants share that shape and step through two small traits, such as a longer fuselage and larger
@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Variant:
-    """One class of the data set: its three names and the geometry that `planes.draw` needs."""
+    """One class of the dataset: its three names and the geometry that `planes.draw` needs."""
 
     name: str = ""
     family: str = ""

@@ -1,4 +1,4 @@
-"""The `planes` data set: drawings of 100 invented aircraft, 64x64, the same pixels on every machine.
+"""The `planes` dataset: drawings of 100 invented aircraft, 64x64, the same pixels on every machine.
 
 An aircraft is a handful of polygons in three dimensions, seen by a parallel projection in a random pose and
 painted at three times the size. Every picture has its own generator, so it does not depend on which others were

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 256
 MOST = 20  # that are looked for: who has more of them has another problem
-_REMEDY = "mend or remove them, or add `skip_bad_images: true` to the data set's entry"
+_REMEDY = "mend or remove them, or add `skip_bad_images: true` to the dataset's entry"
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def _tell(record: logging.LogRecord) -> bool:
 
 
 def complaint(name: str, file: Path | None, error: Exception) -> str:
-    """Why the weights of model `name` can't be had from `file`, and what to do about it."""
+    """Why the weights of model `name` can't be read from `file`, and what to do about it."""
     what = _COLOURS.sub("", str(error))
     if "loading state_dict" in what:
         return f"weights: {file or name} do not fit model {name}: {reason(error)}"
@@ -71,7 +71,7 @@ def complaint(name: str, file: Path | None, error: Exception) -> str:
 
 
 def _remedy(file: Path | None) -> str:
-    """The command that keeps the tensors alone. It runs what the file says, so it is for whoever trusts it."""
+    """The command that keeps the tensors alone. It runs what the file says, so use it only on files that you trust."""
     load = f"c = torch.load({str(file or 'FILE')!r}, weights_only=False)"
     program = f"import torch; {load}; torch.save(c.get('state_dict', c), 'tensors.pt')"
     quoted = shlex.quote(program) if set('"$`!\\') & set(program) else f'"{program}"'

@@ -49,7 +49,7 @@ def extract(
     """Load the backbone of `spec` once, and take the shard's images and, in the first, the class names through it.
 
     `views` of every train image are added, half of them mirrored if `flip`. `names` goes into the metadata. Images are
-    opened by `reader`. Raises `UserError` where the model can't be had, images can't be read or memory runs out.
+    opened by `reader`. Raises `UserError` where the model can't be loaded, images can't be read or memory runs out.
     """
     size = spec.get("batch_size") or DEFAULT_BATCH_SIZE[backbones.choose_device(device).type]
     paths = [index.root / file for entries in index.splits.values() for file, _ in entries]
@@ -94,7 +94,7 @@ def _clear_about_memory(size: int) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            f"out of memory ({one_line(error) or type(error).__name__}): give the job more (mem_mb), the data set "
+            f"out of memory ({one_line(error) or type(error).__name__}): give the job more (mem_mb), the dataset "
             f"more `shards`, or the backbone a `batch_size` below {size}"
         ) from error
 

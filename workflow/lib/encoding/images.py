@@ -83,14 +83,14 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
     if longer > limits.aspect * shorter:
         raise ValueError(
             f"{width} x {height} pixels: one side is over {limits.aspect} times the other; "
-            f"`max_aspect: {-(-longer // shorter)}` in the data set's entry lets it in"
+            f"`max_aspect: {-(-longer // shorter)}` in the dataset's entry lets it in"
         )
     if width * height > limits.pixels:
         raise ValueError(_too_large(f"{width} x {height} pixels", limits, width * height))
 
 
 def _too_large(size: str, limits: Limits, pixels: int | str) -> str:
-    return f"{size}, over {limits.pixels} in all; `max_pixels: {pixels}` in the data set's entry lets it in"
+    return f"{size}, over {limits.pixels} in all; `max_pixels: {pixels}` in the dataset's entry lets it in"
 
 
 def _upright(rgb: Image.Image, orientation: int) -> Image.Image:

@@ -124,7 +124,7 @@ def _selected(pieces: Sequence[tuple[int, Rows]], start: int, rows: NDArray[np.i
 
 
 def _check_alike(first: Part, other: Part) -> None:
-    """What the features hang on is the same in every shard, the GPU or its lack included."""
+    """What the features depend on is the same in every shard, the GPU or its lack included."""
     ours, theirs = first.metadata or {}, other.metadata or {}
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):

@@ -98,12 +98,14 @@ def _numbers(value: Any) -> Iterator[int]:
 
 
 def tokenizer(name: str) -> Any:
-    """The model's tokenizer. Raises `UserError` where it needs a package or a download that can't be had."""
+    """The model's tokenizer. Raises `UserError` where it needs a package or a download that is not available."""
     try:
         return open_clip.get_tokenizer(name)
     except Exception as error:  # a config's text_cfg goes to it unchecked
         remedy = _INSTALL if isinstance(error, ImportError) else _FETCH if isinstance(error, OSError) else ""
-        raise UserError(f"model: the tokenizer of {name} can't be had: {checkpoints.reason(error)}{remedy}") from error
+        raise UserError(
+            f"model: the tokenizer of {name} can't be loaded: {checkpoints.reason(error)}{remedy}"
+        ) from error
 
 
 def find(name: str, spec: Mapping[str, Any], recipe: Recipe) -> Found:

@@ -31,7 +31,7 @@ class Noise:
         return [torch.Generator(self._device).manual_seed(seed) for seed in seeds]
 
     def generators(self) -> list[torch.Generator]:
-        """One for each replica, for whoever will draw from them."""
+        """One for each replica."""
         self.drawn = True
         return self._generators
 

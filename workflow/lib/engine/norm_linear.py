@@ -38,7 +38,7 @@ class NormLinear:
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Outside training the pair is `x weight + bias`, of `(R, D, K)` and `(R, 1, K)`."""
-        assert self._folded is not None  # whoever ends the training calls `fold`
+        assert self._folded is not None  # `fold` is called when training ends
         return self._folded
 
     def __call__(self, x: Tensor) -> Tensor:

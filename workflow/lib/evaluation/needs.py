@@ -5,7 +5,7 @@ from collections.abc import Collection
 from workflow.lib.features.store import Features
 
 _FROM_ELSEWHERE = {"text": "put text_x (K, D) into their npz file", "views": "put train_views (N, V, D) there"}
-_EXTRACTED = {"views": "set 'views' in the data set's entry"}
+_EXTRACTED = {"views": "set 'views' in the dataset's entry"}
 _NEVER = {
     "spatial": "they are one pooled embedding of each image",
     "text_encoder": "their texts are already encoded",

@@ -1,4 +1,4 @@
-"""Supports written out and read in: whoever wants the same images can have them.
+"""Supports written out and read in, so that others can use the same images.
 
 Two forms are read. Ours, one file for all shots and seeds:
 `{"dataset": …, "seeds": {"0": {"<class>": [image, …]}}}`; n shots are the first n of each list. And published ones, one

@@ -1,7 +1,7 @@
 """The same picture in two splits: exactly, by the files' content, or nearly, by the features.
 
 Features are compared block by block, so that memory stays bounded whatever the number of images. How near is too near
-hangs on the images: of photographs of everything two are never as alike as any two of one kind of cloth. So the bound
+depends on the images: of photographs of everything two are never as alike as any two of one kind of cloth. So the bound
 is set by the dataset: a fifteenth of the distance (1 - cosine) that the median image has to its nearest one in train.
 """
 

@@ -58,7 +58,7 @@ def read_npz(path: str | os.PathLike[str], logit_scale: float | None = None, all
 
 
 def _load(where: str) -> dict[str, Array]:
-    """All arrays of the file that can be had without unpickling."""
+    """All arrays of the file that can be read without unpickling."""
     if not Path(where).is_file():
         raise UserError(f"{where}: no such file of features")
     return archive.read(where, NAMES)

@@ -19,7 +19,7 @@ from workflow.lib.jobs import plugin_files
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = plugin_files.PROJECT
 GROUPS = "clip_adapter_bench"  # whose entry points are plugins
-# Imported by the scripts that make data sets and features: how a message is worded, a file is written, a GPU is leased.
+# Imported by the scripts that make datasets and features: how a message is worded, a file is written, a GPU is leased.
 DECIDES_NO_FEATURE = ("methods", *(f"workflow.lib.{name}" for name in ("errors", "files", "jobs", "plugins")))
 Wanted = tuple[str, str, int]  # module, name that is taken from it, dots before it
 

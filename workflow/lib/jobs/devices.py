@@ -32,7 +32,7 @@ def reserve(asked: str, slots: int, log: Log) -> str | None:
 
 
 def use(gpu: str | None, asked: str, log: Log) -> str:
-    """ "cuda" where torch can use the leased `gpu`, else "cpu". Raises UserError for "cuda" that can't be had.
+    """ "cuda" where torch can use the leased `gpu`, else "cpu". Raises UserError for "cuda" where torch can't use it.
 
     torch is imported only where there is a GPU at all: that import is most of a small cell's time.
     """

@@ -1,4 +1,4 @@
-"""Telling lack of memory from other errors, for whoever can go on with less. Imports no torch."""
+"""Telling lack of memory from other errors, for code that can go on with less. Imports no torch."""
 
 import gc
 import sys

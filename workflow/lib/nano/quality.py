@@ -96,7 +96,7 @@ def zero_shot(image_x: Tensor, text_x: Tensor, labels: NDArray[np.int64]) -> flo
 
 @dataclass(frozen=True)
 class Monitor:
-    """Zero-shot accuracy on one split of both data sets, for watching a model that is in training."""
+    """Zero-shot accuracy on one split of both datasets, for watching a model that is in training."""
 
     planes: LabelledImages
     digits: LabelledImages

@@ -124,7 +124,7 @@ def matrix(places: Mapping[Place, Ring], rows: Sequence[Row]) -> dict[tuple[Row,
 
 
 def level_with_best(places: Mapping[Place, Ring]) -> set[tuple[Place, Row]]:
-    """The rows that can't be told from the best of their place, itself apart.
+    """The rows that can't be distinguished from the best of their place, itself apart.
 
     The differences from the best are tested together for each dataset and backbone: those of one table.
     """

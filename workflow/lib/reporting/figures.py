@@ -68,7 +68,7 @@ def _band(middle: Sequence[float], half: Sequence[float]) -> tuple[list[float], 
 
 
 def peeking_figure(results: Results) -> Figure:
-    """The peeking gap in points over shots, averaged over data sets and backbones, of every row with a curve."""
+    """The peeking gap in points over shots, averaged over datasets and backbones, of every row with a curve."""
     plan = results.plan
     pairs = [(dataset, backbone) for dataset in plan.datasets for backbone in plan.backbones]
     with mpl.rc_context(STYLE):

@@ -63,10 +63,10 @@ def name(row: tuple[str, str]) -> str:
 
 
 LEVEL = (
-    "† not to be told from the best of its column: paired over seeds and images, at a false discovery rate of 5 % over "
-    "the table."
+    "† not distinguishable from the best of its column: paired over seeds and images, at a false discovery rate of 5 % "
+    "over the table."
 )
-Level = Mapping[str, Collection[tuple[Place, Row]]]  # by metric, what can't be told from the best of its place
+Level = Mapping[str, Collection[tuple[Place, Row]]]  # by metric, what can't be distinguished from the best of its place
 MAJORITY = "majority"
 
 
@@ -170,7 +170,7 @@ def regimes_table(results: Results, dataset: str, backbone: str, metrics: Sequen
 
 
 def gains_table(results: Results) -> Table:
-    """What each regime adds to `last`, by shots, over data sets and backbones, of the rows with something to choose.
+    """What each regime adds to `last`, by shots, over datasets and backbones, of the rows with something to choose.
 
     The mean of all rows stands below.
     """
@@ -185,7 +185,7 @@ def gains_table(results: Results) -> Table:
     means = [_points(float(np.mean(column)) if column else None) for column in known]
     table.rows += [("mean of all rows", means, [])] if chosen else []
     table.caption = [
-        f"{METRICS[plan.by]} on {plan.report} minus that under last, in points, averaged over data sets and "
+        f"{METRICS[plan.by]} on {plan.report} minus that under last, in points, averaged over datasets and "
         "backbones, of the rows that have something to choose.",
         *(f"{regime}: {REGIMES[regime]}." for regime in ("last", *regimes)),
     ]
@@ -225,7 +225,7 @@ def peeking_caption(plan: Plan) -> str:
 
 
 def peeking_table(results: Results) -> Table:
-    """The peeking gap by shots, averaged over data sets and backbones, of the rows that have a curve."""
+    """The peeking gap by shots, averaged over datasets and backbones, of the rows that have a curve."""
     plan = results.plan
     columns = [*(shots_heading(shots) for shots in plan.shots), "mean"]
     table = Table(f"{plan.study}: peeking gap", columns, caption=[peeking_caption(plan)])

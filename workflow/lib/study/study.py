@@ -5,12 +5,10 @@ Imported by the Snakefile: no torch, no scikit-learn, no image library.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
-from methods.contract.base import Method
-from methods.contract.params import brief, expand, nearest
+from methods.contract.params import brief, nearest
 from methods.contract.shots import ZERO
 from methods.tools import registry as plugins
 from workflow.lib.data import datasets
@@ -20,37 +18,12 @@ from workflow.lib.encoding import backbones
 from workflow.lib.errors import UserError, describe, shortened
 from workflow.lib.plugins import Entry
 from workflow.lib.study import schema
+from workflow.lib.study.located import LocatedError
+from workflow.lib.study.methods import MethodSpec, method_spec
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
-MOST_VARIANTS = 1000  # of one method in one cell
 CURVE = 20  # points of a training that are scored where nothing is chosen among them
 FOLDERS = {"data": "data", "features": "features", "results": "results"}
-
-
-@dataclass(frozen=True)
-class MethodSpec:
-    """One entry of `methods:`: its label, the plugin's entry, and its variants `(name, parameters)` in order.
-
-    `tuned` names the one row of a sweep among whose variants the protocol chooses.
-    """
-
-    label: str
-    entry: plugins.Entry
-    variants: Sequence[tuple[str, dict[str, Any]]]
-    tuned: str = ""
-
-    @property
-    def rows(self) -> list[str]:
-        """The names of its rows in the tables."""
-        return [self.tuned] if self.tuned else [name for name, _ in self.variants]
-
-    @property
-    def method(self) -> Method:
-        return self.entry.method()
-
-    @property
-    def learns(self) -> bool:
-        return self.entry.method.learns
 
 
 @dataclass(frozen=True)
@@ -95,14 +68,6 @@ class Study:
             for label, spec in self.methods.items()
             for shots in (self.shots if spec.learns else [ZERO])
         ]
-
-
-class LocatedError(UserError):
-    """A mistake at one place of the study file: the keys that lead to it, and what is wrong."""
-
-    def __init__(self, keys: Sequence[str | int], message: str) -> None:
-        super().__init__(f"{schema.dotted(keys)}: {message}" if keys else message)
-        self.keys, self.message = list(keys), message
 
 
 def load(config: Mapping[str, Any], files: Sequence[str | Path], elsewhere: str = "--config") -> Study:
@@ -150,7 +115,7 @@ def _study(config: Mapping[str, Any]) -> Study:
         peeking_gap=protocol["peeking_gap"],
         curve=_curve(protocol["curve"], regimes),
         methods={
-            label: _method(methods, label, dict(given or {}), regimes) for label, given in config["methods"].items()
+            label: method_spec(methods, label, dict(given or {}), regimes) for label, given in config["methods"].items()
         },
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models, config.get("metric", "accuracy")),
@@ -214,17 +179,17 @@ def _backbone(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         raise _keyed(["backbones", name], entry, error) from None
     path = entry.get("features", "")
     if set("{}") & set(path.replace("{dataset}", "")):
-        message = f"found {brief(path)}, allowed: a path in which {{dataset}} stands for the name of the data set"
+        message = f"found {brief(path)}, allowed: a path in which {{dataset}} stands for the name of the dataset"
         raise LocatedError(["backbones", name, "features"], message)
     return backbones.expanded(entry)
 
 
 def _check_pairs(config: Mapping[str, Any]) -> None:
-    """Data sets without images go with backbones without a model."""
+    """Datasets without images go with backbones without a model."""
     bare = next((name for name, entry in config["datasets"].items() if entry["source"] == "features"), None)
     model = next((name for name, entry in config["backbones"].items() if "features" not in entry), None)
     if bare is not None and model is not None:
-        message = f"the data set '{bare}' has no images to run a model on; allowed: features: path/{{dataset}}.npz"
+        message = f"the dataset '{bare}' has no images to run a model on; allowed: features: path/{{dataset}}.npz"
         raise LocatedError(["backbones", model], message)
 
 
@@ -243,73 +208,3 @@ def _check_plugins(paths: Sequence[str], methods: plugins.Registry, known: sourc
         if path not in used:
             message = f"'{path}' registers no method and no source; allowed: a file with a @hookimpl register_methods"
             raise LocatedError(["plugins", i], f"{message} or register_sources")
-
-
-def _method(registry: plugins.Registry, label: str, settings: dict[str, Any], regimes: Sequence[str]) -> MethodSpec:
-    name, tune = settings.pop("method", label), settings.pop("tune", False)
-    if not isinstance(name, str) or name not in registry.methods:
-        where = ["methods", label, "method"] if name != label else ["methods", label]
-        raise LocatedError(where, _unknown(registry, name))
-    entry = registry.methods[name]
-    for key, value in settings.items():
-        _parameter(entry.method, label, key, value)
-    count = prod(len(value) for value in settings.values() if isinstance(value, list))
-    if count > MOST_VARIANTS:
-        raise LocatedError(["methods", label], f"found a sweep of {count} variants, allowed: at most {MOST_VARIANTS}")
-    variants = [(variant, _complete(entry.method, given)) for variant, given in expand(_typed(entry.method, settings))]
-    return MethodSpec(label, entry, variants, _tuned(label, tune, settings, regimes))
-
-
-def _tuned(label: str, tune: Any, settings: Mapping[str, Any], regimes: Sequence[str]) -> str:
-    """The name of the row of an entry with `tune: true`: `lr, ratio tuned`; empty without."""
-    keys: list[str | int] = ["methods", label, "tune"]
-    if not isinstance(tune, bool):
-        raise LocatedError(keys, f"found {brief(tune)}, allowed: true or false")
-    swept = [name for name, value in settings.items() if isinstance(value, list) and len(value) > 1]
-    if tune and not swept:
-        raise LocatedError(keys, "there is nothing to tune: no parameter has a list of several values")
-    if tune and list(regimes) == ["last"]:
-        allowed = "a `protocol.select` that chooses, such as support_cv"
-        raise LocatedError(keys, f"`select: last` chooses nothing, so there is nothing to tune by; allowed: {allowed}")
-    return f"{', '.join(swept)} tuned" if tune else ""
-
-
-def _unknown(registry: plugins.Registry, name: Any) -> str:
-    if reason := registry.why(name):
-        return f"the plugin '{name}' can't be used: {reason}"
-    return f"no method {brief(name)}; there are {', '.join(registry.methods)}{nearest(name, registry.methods)}"
-
-
-def _parameter(method: type[Method], label: str, key: str, value: Any) -> None:
-    """Check one parameter of one method: a single value, or a list of different ones."""
-    keys: list[str | int] = ["methods", label, key]
-    if key not in method.params:
-        allowed = ", ".join(method.params) or "none"
-        raise LocatedError(
-            keys, f"{method.name} has no such parameter; allowed: {allowed}{nearest(key, method.params)}"
-        )
-    values = value if isinstance(value, list) else [value]
-    if not values:
-        raise LocatedError(keys, "an empty list; give a value, or several to sweep")
-    for i, one in enumerate(values):
-        place = [*keys, i] if isinstance(value, list) else keys
-        try:
-            checked = method.params[key].check(one)
-        except ValueError as error:
-            raise LocatedError(place, str(error)) from None
-        if checked in [method.params[key].check(other) for other in values[:i]]:
-            raise LocatedError(place, f"{brief(one)} stands there twice")
-
-
-def _typed(method: type[Method], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in their declared types: `1` for a float parameter becomes 1.0."""
-
-    def typed(key: str, value: Any) -> Any:
-        param = method.params[key]
-        return [param.check(one) for one in value] if isinstance(value, list) else param.check(value)
-
-    return {key: typed(key, value) for key, value in settings.items()}
-
-
-def _complete(method: type[Method], given: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(sorted((method.defaults(given) | dict(given)).items()))

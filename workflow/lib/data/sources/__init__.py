@@ -1,1 +1,1 @@
-"""Where data sets come from: one module each."""
+"""Where datasets come from: one module each."""

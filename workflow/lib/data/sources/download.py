@@ -30,7 +30,7 @@ def obtain(url: str, folder: Path, instead: str) -> None:
     """Unpack the archive of `url` in `folder`, over what is there, downloading it unless it lies there already.
 
     A damaged archive is removed and fetched again, once. `instead` says how the user can do without a download.
-    Raises `UserError` where it can't be had.
+    Raises `UserError` where it can't be obtained.
     """
     archive = archive_of(url, folder)
     had_it = archive.is_file()

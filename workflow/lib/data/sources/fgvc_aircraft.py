@@ -28,7 +28,7 @@ class IncompleteError(UserError):
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
     """The official splits, downloaded into `root` unless option `root` names a folder that has them.
 
-    Raises `UserError` where the data can't be had, or a folder of the user's own lacks a file.
+    Raises `UserError` where the data can't be obtained, or a folder of the user's own lacks a file.
     """
     from torchvision.datasets import FGVCAircraft
 
