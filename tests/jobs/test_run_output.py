@@ -114,6 +114,14 @@ def test_time_left_follows_the_cost_of_the_cells() -> None:
     assert output.line(10.0) == "cells: 1 of 3, 00:10 gone, about 00:30 left"
 
 
+def test_of_a_long_run_that_has_just_begun_no_end_is_told() -> None:
+    long = cells() | {7: CellJob(("digits", "nano", "clap", "all"), [], 100.0)}
+    output = RunOutput(long, io.StringIO(), clock=lambda: 0.0)
+    output.filter(record("", Event.JOB_INFO, jobid=5, rule_name="evaluate"))
+    output.filter(finished(5))
+    assert output.line(20.0) == "cells: 1 of 4, 00:20 gone"
+
+
 def test_in_a_log_lines_are_far_apart_and_the_last_one_is_there() -> None:
     stream, now = io.StringIO(), [0.0]
     output = RunOutput(cells(), stream, clock=lambda: now[0])

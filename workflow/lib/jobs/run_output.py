@@ -14,6 +14,7 @@ from tqdm import tqdm
 Place = tuple[str, str, str]  # dataset, backbone, shots
 HANDLER = "DefaultStreamHandler"  # Snakemake's name of what writes to the terminal
 _CHATTER = ("Select jobs to execute...", "Finished jobid: 0 ")
+_KNOWN = 0.05  # share of the work from which on its end can be estimated
 _CLEAR = "\r\x1b[K"
 _SECONDS = {True: 0.2, False: 30.0}  # between two lines on a terminal, and in a log
 
@@ -95,13 +96,14 @@ class RunOutput(logging.Filter):
             self.write(self.line(now))
 
     def line(self, now: float) -> str:
-        """Cells done of all, and the time left, by what the cells cost."""
+        """Cells done of all, and the time left by what the cells cost, once enough is done to tell."""
         total = sum(cell.cost for cell in self._cells.values())
         done = sum(self._cells[number].cost for number in self._done)
         gone = now - (now if self._begun is None else self._begun)
-        left = gone * (total - done) / done if done else 0.0
-        interval = tqdm.format_interval
-        return f"cells: {len(self._done)} of {len(self._cells)}, {interval(gone)} gone, about {interval(left)} left"
+        said = f"cells: {len(self._done)} of {len(self._cells)}, {tqdm.format_interval(gone)} gone"
+        if done < _KNOWN * total:
+            return said
+        return f"{said}, about {tqdm.format_interval(gone * (total - done) / done)} left"
 
     def write(self, line: str) -> None:
         """Show a line: on a terminal in place of the one before."""
