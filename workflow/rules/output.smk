@@ -43,7 +43,7 @@ def say_how_far(jobs):
     early = EarlyTables(command, str(ROOT), output.pending, log.info)
     output.first = lambda place: early.first(
         f"first results: {RESULTS}/partial_tables/{place[0]}.{place[1]}.md"
-        f" ({place[2]} shots); the table grows as cells land"
+        f" (shots {place[2]}); the table grows as cells land"
     )
     output.later = early.later
     if install(output, log.handlers):
