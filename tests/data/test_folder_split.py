@@ -103,7 +103,24 @@ def test_the_study_sees_the_same_faults_without_reading_an_image(home: Path) -> 
         (
             "train",
             {"groups": "_"},
-            "groups: goes with `split`, which deals the images out; here",
+            "groups: goes with `split` or `cross_validate`, which deal the images out; here",
+        ),
+        ("test", {"cross_validate": 5}, "cross_validate: .*/cloth has test/, a split of its own; leave `cross_validat"),
+        ("", {"cross_validate": 5, "split": PLAN}, "cross_validate: `split` is given too; keep one of the two"),
+        (
+            "",
+            {"cross_validate": 15},
+            "cross_validate: found 15 folds, and class 'global' has 14 images; allowed: at most that many folds",
+        ),
+        (
+            "",
+            {"cross_validate": 12, "groups": r"\d(?=\.jpg)"},
+            "cross_validate: 42 images are 10 with what stays together .*, too few for 12 folds; allowed: at most 10",
+        ),
+        (
+            "",
+            {"cross_validate": 2, "groups": "^[a-z]+"},
+            "cross_validate: all images of class 'global' are in one fold, as they stay together",
         ),
         ("empty", {"split": PLAN}, "path: .*/empty: no image in it, so train has no image of class 'empty'"),
     ],

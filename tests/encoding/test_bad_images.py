@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,15 @@ def test_rows_labels_names_and_views_stay_in_step_without_them(spec, index, tmp_
     # A view hangs on its image's place in the whole list, so the views are those of a list without bad images in it.
     alone = gathered(Index(index.classnames, index.root, {"train": index.splits["train"][:1]}), spec, views=2)
     np.testing.assert_allclose(found.train_views[:1], alone.train_views[:], rtol=1e-4, atol=1e-5)
+
+
+def test_folds_stay_in_step_too(spec, index, tmp_path):
+    entries = index.splits["train"]
+    folded = replace(index, folds=tuple(range(len(entries))))
+    store.write(tmp_path / "made", gathered(folded, spec, 3))
+    found = store.read(tmp_path / "made", ["train"])
+    assert len(found.files["train"]) < len(entries)
+    assert [entries[fold][0] for fold in found.folds] == found.files["train"]
 
 
 def test_rows_are_the_same_to_the_last_bit_whatever_the_number_of_shards(spec, index):

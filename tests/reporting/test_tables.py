@@ -89,6 +89,19 @@ def test_another_data_set_has_its_own_numbers() -> None:
     assert [str(cells[0]) for _, cells, _ in planes.rows] == ["25.00", "10.00 ± 0.00", "13.00 ± 1.41", "25.00 ± 7.07"]
 
 
+def test_folds_are_stated_under_the_tables_of_their_dataset_and_of_the_whole_study() -> None:
+    found = grid.results(folds={"digits": 5})
+    digits, planes = ("\n".join(tables.dataset_table(found, name, "nano").caption) for name in ("digits", "planes"))
+    assert "Top-1 accuracy in percent on all images, mean ± standard deviation over 2 seeds." in digits
+    assert "report all images, select last" in digits
+    assert "5-fold cross-validation: every image is answered by a classifier that has not seen it" in digits
+    assert "cross-validat" not in planes
+    assert "in percent on test, mean" in planes
+    both = "\n".join(summaries.summary_table(found).caption)
+    assert "in percent on test, or all images where cross-validated, averaged" in both
+    assert "5-fold cross-validation of digits: every image" in both
+
+
 @pytest.mark.parametrize("regime", list(REGIMES))
 def test_the_protocol_is_stated_under_every_table_in_every_format(regime: str) -> None:
     found = grid.results(select=regime, report="val")

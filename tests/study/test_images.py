@@ -164,7 +164,7 @@ BAD: list[tuple[str, list[str], dict[str, Any], str]] = [
         ["-test"],
         {},
         "path: photos has no test/, which the study reports (protocol.report); it has train; "
-        "`split: {test: 0.5}` makes one",
+        "`split: {test: 0.5}` makes one, and `cross_validate: 5` does without",
     ),
     (
         "a misspelt test",

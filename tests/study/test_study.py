@@ -132,6 +132,24 @@ def test_a_study_says_whether_it_cross_validates(here: Path) -> None:
     assert not load(write(here, BASE)).cross_validates
 
 
+@pytest.mark.parametrize(
+    ("protocol", "there"),
+    [
+        ({"report": "val"}, "report: val"),
+        ({"select": ["last", "val_full"]}, "select: val_full"),
+        ({"select": "report"}, "select: report"),
+    ],
+)
+def test_a_dataset_with_folds_has_no_split_to_choose_on(here: Path, protocol: dict[str, Any], there: str) -> None:
+    file = write(here, BASE.replace("path: photographs", "path: photographs\n    cross_validate: 5"))
+    with pytest.raises(UserError) as caught:
+        load(file, protocol=protocol)
+    assert str(caught.value) == (
+        f"study.yaml:7: datasets.sheets.cross_validate: there is no split for `{there}`; "
+        "allowed beside it: report: test, select: last or support_cv"
+    )
+
+
 def test_cross_validation_goes_with_either_split(here: Path) -> None:
     """It looks at neither."""
     for report in ("test", "val"):
@@ -272,7 +290,34 @@ WRONG = [
         "path: photographs",
         "pth: photographs",
         "6: datasets.sheets.pth: not an option of source folder; did you mean path?"
-        " (known: path, classes, split, groups)",
+        " (known: path, classes, split, cross_validate, groups)",
+    ),
+    (
+        "no folds",
+        "path: photographs",
+        "path: photographs\n    cross_validate: 1",
+        "7: datasets.sheets.cross_validate: found 1, allowed: at least 2 folds",
+    ),
+    (
+        "folds that are true",
+        "path: photographs",
+        "path: photographs\n    cross_validate: true",
+        "7: datasets.sheets.cross_validate: found true, allowed: whole number: how many folds, in place of `split`; "
+        "5 is usual",
+    ),
+    (
+        "folds, and supports from files",
+        "path: photographs",
+        "path: photographs\n    cross_validate: 5\n    supports: own.json",
+        "7: datasets.sheets.cross_validate: supports are drawn for each fold, and `supports` names files; "
+        "keep one of the two",
+    ),
+    (
+        "folds, and features from elsewhere",
+        "path: photographs",
+        "path: photographs\n    cross_validate: 5",
+        "7: datasets.sheets.cross_validate: features made elsewhere, those of the backbone 'given', have no folds; "
+        "allowed: models",
     ),
     (
         "a key of a backbone",

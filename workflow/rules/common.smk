@@ -94,6 +94,7 @@ def plan():
             "peeking_gap": STUDY.peeking_gap,
             "curve": STUDY.curve,
             "references": STUDY.references,
+            "folds": STUDY.folds,
             "methods": [
                 {
                     "label": label,
@@ -152,9 +153,9 @@ DUPLICATES = [
     for backbone in STUDY.backbones
 ]
 FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=[*PAIRS, "peeking"])
-# What is read in need not be written out.
+# What is read in need not be written out; with folds there is a support for each of them.
 SUPPORTS = [
     f"{RESULTS}/supports/{name}.json"
     for name, entry in STUDY.datasets.items()
-    if "supports" not in entry
+    if "supports" not in entry and "cross_validate" not in entry
 ]

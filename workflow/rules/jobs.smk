@@ -140,6 +140,7 @@ def cell_spec(wildcards):
             "metric": STUDY.metric or "accuracy",
             "supports": dataset.get("supports", ""),
             "allow_fewer": dataset.get("allow_fewer", False),
+            "folds": dataset.get("cross_validate", 0),
             "variants": [
                 {"variant": name, "params": params} for name, params in spec.variants
             ],
@@ -174,7 +175,10 @@ def folds(wildcards):
 def replicas(wildcards):
     """How many trainings the cell is: what its time is estimated from."""
     spec = STUDY.methods[wildcards.method]
-    return estimates.trainings(len(spec.variants), seeds(spec), folds(wildcards))
+    times = STUDY.folds.get(wildcards.dataset, 1) if spec.learns else 1
+    return times * estimates.trainings(
+        len(spec.variants), seeds(spec), folds(wildcards)
+    )
 
 
 def cell_cost(wildcards):

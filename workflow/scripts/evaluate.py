@@ -82,7 +82,7 @@ def _compute(
         import_module(name)
     clock = {"start": clocks.alive() - waited}
     began = time.perf_counter()
-    read = store.read(arguments.features, cell.splits())
+    read = store.read(arguments.features, cell.stored())
     origin.check(read.metadata, cell.made_of, arguments.features)
     bench = Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began

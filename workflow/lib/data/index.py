@@ -24,6 +24,7 @@ class Index:
 
     `names` are those of each class in prompts, several for some; none where each has its class name alone. `left_out`
     counts the files that are no images, by suffix. `contents` is a hash over the images' bytes, where it was taken.
+    `folds` are those of the images of train, from 0, where the dataset is to be cross-validated.
     """
 
     classnames: tuple[str, ...]
@@ -32,6 +33,7 @@ class Index:
     names: Sequence[Sequence[str]] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     contents: str = ""
+    folds: Sequence[int] = ()
 
     def prompt_names(self) -> list[list[str]]:
         """The names of each class that stand in prompts, one at least."""
@@ -40,7 +42,8 @@ class Index:
     def fingerprint(self) -> str:
         """16 hexadecimal digits for the classes, their names and the images, wherever these lie."""
         splits = {split: list(map(list, entries)) for split, entries in self.splits.items()}
-        text = json.dumps([list(self.classnames), self.prompt_names(), splits, self.contents])
+        said: list[Any] = [list(self.classnames), self.prompt_names(), splits, self.contents]
+        text = json.dumps(said + ([list(self.folds)] if self.folds else []))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -52,6 +55,7 @@ def write_index(path: str | os.PathLike[str], index: Index) -> None:
     content = {
         "classnames": list(index.classnames),
         "contents": index.contents,
+        **({"folds": list(index.folds)} if index.folds else {}),
         "left_out": dict(index.left_out),
         "names": [list(own) for own in index.names],
         "root": stored,
@@ -100,15 +104,22 @@ def _parse(content: dict[str, Any], folder: Path) -> Index:
 
 def _remarks(content: dict[str, Any]) -> dict[str, Any]:
     """What an index may say besides."""
-    empty: dict[str, Any] = {"names": [], "left_out": {}, "contents": ""}
-    names, left_out, contents = (content.get(key, empty[key]) for key in empty)
+    empty: dict[str, Any] = {"names": [], "left_out": {}, "contents": "", "folds": []}
+    names, left_out, contents, folds = (content.get(key, empty[key]) for key in empty)
     if not isinstance(names, list) or not all(isinstance(own, list) for own in names):
         raise TypeError("names are no list of lists")
     if not isinstance(left_out, dict) or not all(type(number) is int for number in left_out.values()):
         raise TypeError("left_out does not count")
     if not isinstance(contents, str):
         raise TypeError("contents is no text")
-    return {"names": tuple(tuple(own) for own in names), "left_out": left_out, "contents": contents}
+    if not isinstance(folds, list) or not all(type(fold) is int and fold >= 0 for fold in folds):
+        raise TypeError("folds are no list of whole numbers from 0 up")
+    return {
+        "names": tuple(tuple(own) for own in names),
+        "left_out": left_out,
+        "contents": contents,
+        "folds": tuple(folds),
+    }
 
 
 def check(index: Index, where: str) -> None:
@@ -179,3 +190,5 @@ def _check_train(index: Index) -> None:
     missing = [name for label, name in enumerate(index.classnames) if label not in there]
     if missing:
         raise UserError(f"train has no image of class {missing[0]!r}")
+    if index.folds and len(index.folds) != len(index.splits["train"]):
+        raise UserError(f"folds: {len(index.folds)} for {len(index.splits['train'])} images of train")

@@ -57,15 +57,15 @@ def splits(path: Path) -> dict[str, str]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def unsplit(path: Path) -> dict[str, str]:
+def unsplit(path: Path, key: str = "split") -> dict[str, str]:
     """The folder that holds the classes of images without a split, as that of train: `train/`, or `path` itself.
 
-    Raises `UserError` where there are folders for other splits too.
+    Raises `UserError`, with the key that asks for one, where there are folders for other splits too.
     """
     found = splits(path) if any(name.lower() in SPELLINGS["train"] for name in folders(path)) else {}
     others = [name for name in folders(path) for split in SPLITS[1:] if name.lower() in SPELLINGS[split]]
     if others:
-        raise UserError(f"split: {path} has {others[0]}/, a split of its own; leave `split` away or name another")
+        raise UserError(f"{key}: {path} has {others[0]}/, a split of its own; leave `{key}` away or name another")
     return found or {"train": ""}
 
 

@@ -97,12 +97,17 @@ def units(entries: Sequence[Entry], keys: Mapping[str, Sequence[Key]]) -> list[U
     return [Unit(tuple(f for f, _ in own), Counter(label for _, label in own)) for own in together.values()]
 
 
-def deal(found: Sequence[Unit], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """The split of every file: see the module. `shares` add up to 1."""
+def deal(found: Sequence[Unit], shares: Mapping[str, float], seed: int, even: bool = False) -> dict[str, str]:
+    """The split of every file: see the module. `shares` add up to 1.
+
+    `even` gives an image that could go to several to the one that has fewest in all, for shares that are equal.
+    """
     totals = sum((unit.classes for unit in found), start=Counter())
     # Where a class has two units, one is trained on and one reported, however small the share.
-    least = {"train": 1.0, "test": 1.0, "val": 0.0}
-    lacking = {s: {label: max(share * n, least[s]) for label, n in totals.items()} for s, share in shares.items()}
+    least = {"train": 1.0, "test": 1.0}
+    lacking = {
+        s: {label: max(share * n, least.get(s, 0.0)) for label, n in totals.items()} for s, share in shares.items()
+    }
 
     def order(unit: Unit) -> tuple[Any, ...]:
         label = min(unit.classes, key=lambda label: (totals[label], label))  # of its rarest class
@@ -110,10 +115,12 @@ def deal(found: Sequence[Unit], shares: Mapping[str, float], seed: int) -> dict[
         return totals[label], label, -len(unit.files), key
 
     made: dict[str, str] = {}
+    taken = dict.fromkeys(shares, 0)
     for unit in sorted(found, key=order):
         wanted = {s: sum(min(lacking[s][c], n) for c, n in unit.classes.items()) for s in shares}
         most = {s: sum(lacking[s][c] for c in unit.classes) for s in shares}
-        split = max(shares, key=lambda s: (round(wanted[s], 9), round(most[s], 9)))
+        split = max(shares, key=lambda s: (round(wanted[s], 9), round(most[s], 9), -taken[s] if even else 0))
+        taken[split] += len(unit.files)
         for label, n in unit.classes.items():
             lacking[split][label] -= n
         made |= dict.fromkeys(unit.files, split)
@@ -137,22 +144,27 @@ def split(index: Index, plan: Mapping[str, Any], groups: Sequence[str], root: Pa
     log.info("split: %s", ", ".join(f"{name} {len(own)}" for name, own in made.splits.items()))
     if groups:
         log.info("%d groups, each on one side", len(set(groups)))
-    _tell_copies(index.splits["train"], hashes)
+    tell_copies(index.splits["train"], hashes)
     return made
 
 
 def _split(index: Index, plan: Mapping[str, Any], groups: Sequence[str], hashes: Mapping[str, str]) -> Index:
     entries = index.splits["train"]
-    keys: dict[str, list[Key]] = {file: [("content", sha)] for file, sha in hashes.items()}
-    for (file, _), group in zip(entries, groups, strict=bool(groups)):
-        keys.setdefault(file, []).append(("group", group))
-    found = units(entries, keys)
+    found = joined(entries, groups, hashes)
     shares = {"test": plan["test"]} | ({"val": plan["val"]} if "val" in plan else {})
     shares = {"train": 1 - sum(shares.values()), **shares}
     where = deal(found, shares, plan.get("seed", 0))
     made = {name: [entry for entry in entries if where[entry[0]] == name] for name in SPLITS if name in shares}
     _check(made, entries, found, index.classnames)
     return replace(index, splits=made)
+
+
+def joined(entries: Sequence[Entry], groups: Sequence[str], hashes: Mapping[str, str]) -> list[Unit]:
+    """The units of images: those of one group, and exact duplicates as far as their hashes are known."""
+    keys: dict[str, list[Key]] = {file: [("content", sha)] for file, sha in hashes.items()}
+    for (file, _), group in zip(entries, groups, strict=bool(groups)):
+        keys.setdefault(file, []).append(("group", group))
+    return units(entries, keys)
 
 
 def _check(
@@ -173,7 +185,7 @@ def _check(
         raise UserError(f"split: {empty[0]} gets no image at all: its share is too small for {len(entries)} images")
 
 
-def _tell_copies(entries: Sequence[Entry], hashes: Mapping[str, str]) -> None:
+def tell_copies(entries: Sequence[Entry], hashes: Mapping[str, str]) -> None:
     """Say how many exact duplicates there are, and which stand in two classes."""
     same = defaultdict(list)
     for file, label in entries:

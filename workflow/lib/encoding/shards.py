@@ -93,7 +93,7 @@ def gather(index: Index, parts: Sequence[Part]) -> Features:
         _check_alike(made[0], part)
     left_out = {file: reason for part in made for file, reason in part.left_out.items()}
     x = _joined("images", [(part.start, part.x) for part in made], sum(map(len, index.splits.values())))
-    splits, files, end, views = {}, {}, 0, None
+    splits, files, end, views, folds = {}, {}, 0, None, None
     for name, entries in index.splits.items():
         start, end = end, end + len(entries)
         kept = _kept([file for file, _ in entries], left_out)
@@ -103,8 +103,11 @@ def gather(index: Index, parts: Sequence[Part]) -> Features:
         if name == "train" and any(part.views is not None for part in made):
             of_train = [(part.views_start, part.views) for part in made]
             views = _selected(_joined("images with views", of_train, len(entries)), 0, kept)
+        if name == "train" and index.folds:
+            folds = np.array(index.folds, dtype=np.int64)[kept]
     metadata = {**(made[0].metadata or {}), **({"left_out": left_out} if left_out else {})}
-    return Features(splits, index.classnames, made[0].text, made[0].logit_scale, metadata, views, files)
+    text, scale = made[0].text, made[0].logit_scale
+    return Features(splits, index.classnames, text, scale, metadata, views, files, folds=folds)
 
 
 def _kept(files: Sequence[str], left_out: Mapping[str, str]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 from methods.contract.base import Array, Engine, Floats, Labels, Method, Replica, Support, Task, unit
 from methods.contract.shots import ALL, ZERO
 from workflow.lib.errors import UserError
-from workflow.lib.evaluation import cross_validation, scoring, support_files, supports
+from workflow.lib.evaluation import cross_validation, scoring, support_files, supports, whole
 from workflow.lib.evaluation.cross_validation import Table
 from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Judge, Queries
 from workflow.lib.features.blocks import Rows
@@ -41,6 +41,7 @@ class Cell:
     made_of: Mapping[str, Any] = field(default_factory=dict)  # what the study says of the features, to be held to
     curve: int = 0  # points of a training that are scored at most; 0: every epoch
     metric: str = "accuracy"  # what candidates are chosen by
+    folds: int = 0  # of the whole dataset, where it is cross-validated in place of a reported split
 
     @property
     def regimes(self) -> list[str]:
@@ -53,20 +54,39 @@ class Cell:
         return any(regime.startswith("val_") for regime in self.regimes)
 
     def splits(self) -> list[str]:
-        """The splits that the cell reads."""
+        """The splits that the cell is about."""
         chosen = ["val"] if self.looks_at_val else []
         return list(dict.fromkeys(["train", *chosen, self.report]))
 
+    def stored(self) -> list[str]:
+        """The splits that it reads: all images are of train where they are cross-validated."""
+        return ["train"] if self.folds else self.splits()
+
 
 class Bench:
-    """The fixed part of a cell: queries, supports, and how they are handed to the method."""
+    """The fixed part of a cell: queries, supports, and how they are handed to the method.
 
-    def __init__(self, cell: Cell, features: Features, device: str, threads: int, log: Log) -> None:
-        self.cell, self.features = cell, features
+    Of a cell with folds its reported split is all images, and `folds` are the benches on which they are answered;
+    `without` are the images of such a bench's own fold.
+    """
+
+    def __init__(
+        self, cell: Cell, features: Features, device: str, threads: int, log: Log, without: Labels | None = None
+    ) -> None:
+        if cell.folds:
+            features = whole.reported(features, cell.report, without)
+        self.cell, self.features, self.without = cell, features, without
         self.device, self.threads, self.log = device, threads, log
         self.labels = features.splits[cell.report].y
-        for split in cell.splits()[1:]:
+        for split in cell.splits()[1:] if without is None else ():
             _two_classes(cell, split, features.splits[split].y)
+        self.folds: list[Bench] = []
+        self.rows: dict[int, Labels]
+        if cell.folds and cell.shots != ZERO and without is None:
+            of_fold = whole.fold_rows(features, cell.folds)
+            self.folds = [Bench(cell, features, device, threads, log, rows) for rows in of_fold]
+            self.rows = self.folds[0].rows
+            return
         self.rows = {seed: self._draw(seed) for seed in range(cell.seeds)}
         few = "val_fewshot" in cell.regimes
         self._few = {seed: self._draw_val(seed) for seed in range(cell.seeds)} if few else {}
@@ -75,7 +95,8 @@ class Bench:
         cell, names = self.cell, self.features.classnames
         if cell.supports:
             return support_files.read(cell.supports, self.features, cell.shots, seed)
-        return supports.draw(self.features.splits["train"].y, names, cell.shots, seed, allow_fewer=cell.allow_fewer)
+        labels = self.features.splits["train"].y
+        return supports.draw(labels, names, cell.shots, seed, allow_fewer=cell.allow_fewer, without=self.without)
 
     def tables(self, method: Method, task: Task, replicas: Sequence[Replica]) -> dict[Replica, Table]:
         """The scores out of folds that `support_cv` chooses by, where it is among the regimes."""
@@ -153,7 +174,9 @@ class Bench:
         val = self._queries("val", raw) if self.cell.looks_at_val else None
         classes = len(self.features.classnames)
         report = self._queries(self.cell.report, raw)
-        return Judge(self.cell.regimes, classes, report, val, self._few, self.cell.metric, held_out)
+        # Of a fold's images nothing is chosen, and accuracies alone add up to that of all images.
+        metric = self.cell.metric if self.without is None else "accuracy"
+        return Judge(self.cell.regimes, classes, report, val, self._few, metric, held_out)
 
     def _queries(self, split: str, raw: bool) -> Queries:
         part = self.features.splits[split]

@@ -1,12 +1,12 @@
 """One cell: dataset x backbone x method x shots, every seed and variant of it, from features to a record."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from methods.contract.base import Method, Replica, Task
-from workflow.lib.evaluation import engines, fitting, needs, scoring, tuning
+from workflow.lib.evaluation import engines, fitting, needs, scoring, tuning, whole
 from workflow.lib.evaluation.bench import Bench
 from workflow.lib.evaluation.protocol import Outcome
 
@@ -24,6 +24,28 @@ class Result:
 
 def evaluate(bench: Bench, method: Method) -> list[Result]:
     """Fit and score every variant with every seed. A wrong answer of the plugin names the variant and the seed."""
+    if not bench.folds:
+        return _evaluate(bench, method)
+    by_fold = []
+    for number, fold in enumerate(bench.folds, 1):
+        by_fold.append(_evaluate(fold, method))
+        for outcome in (outcome for result in by_fold[-1] for outcome in result.outcomes.values()):
+            outcome.leave_device()
+        bench.log(f"fold {number} of {len(bench.folds)} is answered")
+    return [_whole(bench, results) for results in zip(*by_fold, strict=True)]
+
+
+def _whole(bench: Bench, results: Sequence[Result]) -> Result:
+    """One variant's results in every fold as one, over all images."""
+    rows = [fold.without for fold in bench.folds if fold.without is not None]
+    outcomes = {
+        seed: whole.joined([one.outcomes[seed] for one in results], rows, curve=bench.cell.metric == "accuracy")
+        for seed in results[0].outcomes
+    }
+    return replace(results[0], trainable=max(result.trainable for result in results), outcomes=outcomes)
+
+
+def _evaluate(bench: Bench, method: Method) -> list[Result]:
     there = needs.met(bench.features)
     results = []
     for wanted, group in _by_features(method, bench.cell.variants):

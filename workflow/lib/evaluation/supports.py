@@ -1,6 +1,6 @@
 """Which labelled images a seed draws: nested over shots, and the same for every method.
 
-One permutation per class and seed; n shots are the first n of it.
+One permutation per class and seed; n shots are the first n of it. Outside a fold it is one of all images.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,16 @@ def draw(
     seed: int,
     split: str = "train",
     allow_fewer: bool = False,
+    without: Labels | None = None,
 ) -> NDArray[np.int64]:
-    """Rows of the support: `shots` per class (a number or "all"), class by class.
+    """Rows of the support: `shots` per class (a number or "all"), class by class; none of the rows `without`.
 
     A class with fewer images gives all it has where `allow_fewer`; otherwise UserError names it.
     """
-    rows = [_permutation(labels, k, seed, split) for k in range(len(classnames))]
+    if without is None:
+        rows = [_permutation(labels, k, seed, split) for k in range(len(classnames))]
+    else:
+        rows, split = _outside(labels, len(classnames), seed, split, without), f"{split} outside a fold"
     if shots != ALL:
         if not allow_fewer:
             _enough(rows, classnames, int(shots), split)
@@ -64,6 +68,16 @@ def most_folds(shots: str) -> int:
 def _permutation(labels: Labels, k: int, seed: int, split: str) -> NDArray[np.int64]:
     rng = np.random.default_rng([seed, k, *split.encode()])
     return rng.permutation(np.flatnonzero(labels == k))
+
+
+def _outside(labels: Labels, classes: int, seed: int, split: str, without: Labels) -> list[NDArray[np.int64]]:
+    """The rows of each class outside a fold in one order of all images, whose labels have no say in it.
+
+    So all folds draw alike, and nothing that is drawn for a fold hangs on the labels there.
+    """
+    order = np.random.default_rng([seed, *split.encode()]).permutation(len(labels))
+    order = order[~np.isin(order, without)]
+    return [order[labels[order] == k] for k in range(classes)]
 
 
 def _enough(rows: Sequence[NDArray[np.int64]], classnames: Sequence[str], shots: int, split: str) -> None:

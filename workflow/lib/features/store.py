@@ -3,8 +3,9 @@
 A features file is safetensors: `train_x (N, D)` float32, not normalised, and `train_y (N,)` int64, the same for `val`
 and `test` where they exist, `text (K, T, D)` (one embedding per class and template) where there is text,
 `train_views (N, V, D)` (augmented views of the train images, not normalised) where they were asked for,
-`logit_scale ()`, and `train_files`, the names of the images, where there are images. What the features depend on is
-metadata. Embeddings are read when rows of them are taken: see `workflow.lib.features.tensorfile`. Needs no torch.
+`logit_scale ()`, `train_files`, the names of the images, where there are images, and `train_folds (N,)` int64 where
+the dataset is cross-validated. What the features depend on is metadata. Embeddings are read when rows of them are
+taken: see `workflow.lib.features.tensorfile`. Needs no torch.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from workflow.lib.features.filelists import FileLists
 from workflow.lib.features.tensorfile import TensorFile
 
 _VIEWS = "train_views"
+_FOLDS = "train_folds"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Features:
 
     `metadata` is JSON-like: what the features were made from. `train_views (N, V, D)` are augmented views of the images
     of train, not normalised, or `None`. `files` lists the images of each split, where there are images. `sha256` is the
-    checksum of the file that they were read from.
+    checksum of the file that they were read from. `folds (N,)` are those of the images of train, from 0, or `None`.
     """
 
     splits: Mapping[str, Split]
@@ -54,6 +56,7 @@ class Features:
     train_views: Rows | None = None
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sha256: str = ""
+    folds: NDArray[np.int64] | None = None
 
     def class_text(self) -> NDArray[np.float32] | None:
         """The unit text embedding of each class `(K, D)`: templates normalised, averaged, normalised again."""
@@ -80,6 +83,8 @@ def write(path: str | os.PathLike[str], features: Features) -> None:
         tensors["text"] = features.text
     if features.train_views is not None:
         tensors[_VIEWS] = features.train_views
+    if features.folds is not None:
+        tensors[_FOLDS] = features.folds
     tensorfile.write(path, tensors, {**features.metadata, "classnames": features.classnames})
 
 
@@ -97,10 +102,11 @@ def read(path: str | os.PathLike[str], splits: Collection[str] | None = None) ->
     found = {name: Split(file[f"{name}_x"], np.asarray(file[f"{name}_y"])) for name in _wanted(file, splits)}
     text = np.asarray(file["text"]) if "text" in file else None
     views = file.get(_VIEWS) if "train" in found else None
+    folds = np.asarray(file[_FOLDS]) if _FOLDS in file and "train" in found else None
     scale = np.asarray(file["logit_scale"])
     if scale.shape:
         raise UserError(f"{file.where}: logit_scale is {kind(scale)}; a single number is wanted")
-    features = Features(found, tuple(names), text, float(scale), metadata, views, FileLists(file), file.sha256)
+    features = Features(found, tuple(names), text, float(scale), metadata, views, FileLists(file), file.sha256, folds)
     check(features, file.where)
     return features
 
@@ -174,6 +180,8 @@ def check(features: Features, where: str) -> None:
             widths["text"] = _check_text(features.text, len(features.classnames))
         if features.train_views is not None:
             widths[_VIEWS] = _check_views(features.train_views, features)
+        if features.folds is not None and features.folds.shape != features.splits["train"].y.shape:
+            raise UserError(f"{_FOLDS} has shape {features.folds.shape}; one for each row of train_x is wanted")
         if len(set(widths.values())) > 1:
             found = ", ".join(f"{key} has {width}" for key, width in widths.items())
             raise UserError(f"the number of dimensions D differs: {found}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -38,12 +39,12 @@ def accuracy_figure(results: Results, dataset: str, backbone: str) -> Figure:
                 _line(axes, results, (dataset, backbone), (method["label"], variant), i, j)
         axes.set(
             xlabel="labelled images per class",
-            ylabel=f"{AXIS[plan.by]} on {plan.report}, %",
+            ylabel=f"{AXIS[plan.by]} on {plan.reported(dataset)}, %",
             title=f"{dataset}, {backbone}",
         )
         axes.set_xticks(range(len(plan.shots)), plan.shots)
         _legend(figure, axes)
-        figure.supxlabel(protocol(plan), fontsize=7, color="0.4")
+        figure.supxlabel(fill(protocol(plan, dataset), 160), fontsize=7, color="0.4")
     return figure
 
 
@@ -86,7 +87,7 @@ def peeking_figure(results: Results) -> Figure:
                 axes.plot(*zip(*points, strict=True), label=name(row), **look)
         axes.set(
             xlabel="labelled images per class",
-            ylabel=f"points of {AXIS[plan.by]} on {plan.report}",
+            ylabel=f"points of {AXIS[plan.by]} on {plan.reported()}",
             title="Peeking gap",
         )
         axes.set_xticks(range(len(plan.shots)), plan.shots)

@@ -82,7 +82,8 @@ def table(results: Results, dataset: str, backbone: str, published: Sequence[Pub
         label = f"{lines[0].section} ({row[1]})" if row[1] else lines[0].section
         made.rows.append((label, cells, sorted({one.note for one in lines if one.note})))
     sources = sorted({one.source for one in published})
-    made.caption = [*caption(plan), f"Published: {'; '.join(sources)}. n/a: no row of this study has these settings."]
+    published_by = f"Published: {'; '.join(sources)}. n/a: no row of this study has these settings."
+    made.caption = [*caption(plan, dataset=dataset), published_by]
     return made
 
 

@@ -38,6 +38,7 @@ class Plan:
     curve: int  # points of a training that were scored at most; 0: every epoch
     references: Mapping[str, str]  # <dataset>.<backbone> -> file of published numbers
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
+    folds: Mapping[str, int] = field(default_factory=dict)  # of the datasets that are cross-validated
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":
@@ -53,6 +54,13 @@ class Plan:
     def by(self) -> str:
         """The metric that decides: the study's, or accuracy."""
         return self.metric or "accuracy"
+
+    def reported(self, dataset: str = "") -> str:
+        """What a dataset's numbers are on, in words; without one those of the study."""
+        folded = [dataset in self.folds] if dataset else [name in self.folds for name in self.datasets]
+        if all(folded):
+            return "all images"
+        return f"{self.report}, or all images where cross-validated" if any(folded) else self.report
 
     def pairs(self) -> list[tuple[str, str]]:
         """Every dataset and backbone."""

@@ -120,8 +120,8 @@ def intervals_table(plan: Plan, places: Mapping[str, Mapping[Place, Ring]], data
     for row in plan.rows():
         table.rows.append((name(row), [_interval(ring, row) for ring in rings], []))
     table.caption = [
-        f"{measured(plan, list(places))}: over supports (from {plan.seeds} seeds) and images.",
-        protocol(plan),
+        f"{measured(plan, list(places), dataset)}: over supports (from {plan.seeds} seeds) and images.",
+        protocol(plan, dataset),
     ]
     return table
 
@@ -146,7 +146,7 @@ def comparison_table(
     table.caption = [
         "The row against the column, in each dataset, backbone and number of shots: won/undecided/lost. Paired over "
         "seeds and images, at a false discovery rate of 5 % over the whole matrix.",
-        f"By: {METRICS[plan.by].removesuffix(',')}, on {plan.report}.",
+        f"By: {METRICS[plan.by].removesuffix(',')}, on {plan.reported()}.",
         protocol(plan),
     ]
     if not plan.metric and (pairs := balance.unequal(predictions or {}, plan.pairs())):
@@ -169,5 +169,6 @@ def per_class_table(plan: Plan, predictions: Predictions, dataset: str, backbone
             shown = [None if one is None or np.isnan(one[k]) else f"{100 * one[k]:.2f}" for one in recalls]
             images = str(int((there[0].labels == k).sum()))
             table.rows.append((name(row), [label, images, *shown], []))
-    table.caption = [f"Recall in percent on {plan.report}, mean over seeds: {plan.seeds}.", protocol(plan)]
+    reported = plan.reported(dataset)
+    table.caption = [f"Recall in percent on {reported}, mean over seeds: {plan.seeds}.", protocol(plan, dataset)]
     return table

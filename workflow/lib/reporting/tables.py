@@ -80,7 +80,7 @@ def dataset_table(
     plan, pair, known = results.plan, (dataset, backbone), predictions or {}
     metrics = balance.shown(plan, known, [pair])
     described = [
-        *caption(plan, metrics),
+        *caption(plan, metrics, dataset),
         *results.prompts(dataset, backbone),
         *results.missing_images(dataset, backbone),
     ]
@@ -165,7 +165,8 @@ def regimes_table(results: Results, dataset: str, backbone: str, metrics: Sequen
             for regime in regimes
         ]
         table.rows.append((name(row), cells, results.remarks(dataset, backbone, row)))
-    table.caption = [caption(plan, metrics)[0], *(f"{regime}: {REGIMES[regime]}." for regime in regimes)]
+    said = [f"{regime}: {REGIMES[regime]}." for regime in regimes]
+    table.caption = [caption(plan, metrics, dataset)[0], *said, *folded(plan, dataset)]
     return table
 
 
@@ -185,7 +186,7 @@ def gains_table(results: Results) -> Table:
     means = [_points(float(np.mean(column)) if column else None) for column in known]
     table.rows += [("mean of all rows", means, [])] if chosen else []
     table.caption = [
-        f"{METRICS[plan.by]} on {plan.report} minus that under last, in points, averaged over datasets and "
+        f"{METRICS[plan.by]} on {plan.reported()} minus that under last, in points, averaged over datasets and "
         "backbones, of the rows that have something to choose.",
         *(f"{regime}: {REGIMES[regime]}." for regime in ("last", *regimes)),
     ]
@@ -230,7 +231,7 @@ def peeking_table(results: Results) -> Table:
     columns = [*(shots_heading(shots) for shots in plan.shots), "mean"]
     table = Table(f"{plan.study}: peeking gap", columns, caption=[peeking_caption(plan)])
     if plan.by != "accuracy":
-        table.caption = [*table.caption, f"{METRICS[plan.by]} in percent on {plan.report}."]
+        table.caption = [*table.caption, f"{METRICS[plan.by]} in percent on {plan.reported()}."]
     pairs = plan.pairs()
     for row in plan.rows():
         cells = [_mean_gap(results, pairs, row, [shots]) for shots in plan.shots]
@@ -253,22 +254,36 @@ def shots_heading(shots: str) -> str:
     return f"{shots} shot" if shots == "1" else f"{shots} shots" if shots.isdigit() else shots
 
 
-def caption(plan: Plan, metrics: Sequence[str] = ()) -> list[str]:
+def caption(plan: Plan, metrics: Sequence[str] = (), dataset: str = "") -> list[str]:
     """What the numbers are, and the protocol that they were taken under."""
     seeds = f"{plan.seeds} seeds" if plan.seeds > 1 else "1 seed"
     spread = "mean ± standard deviation over" if plan.seeds > 1 else "from"
-    return [f"{measured(plan, metrics)}, {spread} {seeds}.", protocol(plan)]
+    return [f"{measured(plan, metrics, dataset)}, {spread} {seeds}.", protocol(plan, dataset)]
 
 
-def measured(plan: Plan, metrics: Sequence[str] = ()) -> str:
+def folded(plan: Plan, dataset: str = "") -> list[str]:
+    """How a dataset is cross-validated, or those of the study are; nothing where none is."""
+    datasets = [dataset] if dataset else plan.datasets
+    own = [name for name in datasets if name in plan.folds]
+    if not own:
+        return []
+    counts = sorted({plan.folds[name] for name in own})
+    which = "" if len(own) == len(datasets) else f" of {', '.join(own)}"
+    return [
+        f"{' or '.join(map(str, counts))}-fold cross-validation{which}: every image is answered by a classifier that "
+        "has not seen it, its copies or its group. A seed's number is over all images; ± is over seeds, not folds."
+    ]
+
+
+def measured(plan: Plan, metrics: Sequence[str] = (), dataset: str = "") -> str:
     """What the numbers of a table are."""
+    reported = plan.reported(dataset)
     if len(metrics) > 1:
-        return (
-            f"Top-1 accuracy, and its average over classes (per class), whose sizes differ, in percent on {plan.report}"
-        )
-    return f"{METRICS[plan.by]} in percent on {plan.report}"
+        return f"Top-1 accuracy, and its average over classes (per class), whose sizes differ, in percent on {reported}"
+    return f"{METRICS[plan.by]} in percent on {reported}"
 
 
-def protocol(plan: Plan) -> str:
-    """The protocol in a sentence."""
-    return f"Protocol: report {plan.report}, select {plan.select}: {REGIMES[plan.select]}."
+def protocol(plan: Plan, dataset: str = "") -> str:
+    """The protocol in a sentence, and another one where a dataset is cross-validated."""
+    first = f"Protocol: report {plan.reported(dataset)}, select {plan.select}: {REGIMES[plan.select]}."
+    return " ".join([first, *folded(plan, dataset)])

@@ -49,12 +49,13 @@ def _token(study: Study, entry: Mapping[str, Any], folder: Path) -> str:
     index = datasets.look(entry, study.plugins)
     if index is None:
         return ""
-    missing = [split for split in SPLITS if split in _wanted(study) and split not in index.splits]
+    wanted = {} if index.folds else _wanted(study)
+    missing = [split for split in SPLITS if split in wanted and split not in index.splits]
     if missing:
         hint = layout.nearest(index.root, missing[0])
         if not hint and list(index.splits) == ["train"]:
-            hint = "; `split: {test: 0.5}` makes one"
-        there, why = ", ".join(index.splits), _wanted(study)[missing[0]]
+            hint = "; `split: {test: 0.5}` makes one, and `cross_validate: 5` does without"
+        there, why = ", ".join(index.splits), wanted[missing[0]]
         raise UserError(f"path: {index.root} has no {missing[0]}/, {why}; it has {there}{hint}")
     return contents.token(folder, index)
 

@@ -59,6 +59,11 @@ class Study:
         """Whether its cells fit every variant to the support without each of its folds, too."""
         return "support_cv" in self.regimes
 
+    @property
+    def folds(self) -> dict[str, int]:
+        """The number of folds of each dataset that is cross-validated."""
+        return {name: entry["cross_validate"] for name, entry in self.datasets.items() if "cross_validate" in entry}
+
     def cells(self) -> list[tuple[str, str, str, str]]:
         """Every (dataset, backbone, method label, shots), in the order of the file."""
         return [
@@ -102,6 +107,7 @@ def _study(config: Mapping[str, Any]) -> Study:
     sets = {name: _dataset(name, entry, known) for name, entry in config["datasets"].items()}
     models = {name: _backbone(name, entry) for name, entry in config["backbones"].items()}
     _check_pairs(config)
+    _check_folds(sets, models, protocol["report"], regimes)
     return Study(
         name=config["study"],
         datasets=sets,
@@ -191,6 +197,31 @@ def _check_pairs(config: Mapping[str, Any]) -> None:
     if bare is not None and model is not None:
         message = f"the dataset '{bare}' has no images to run a model on; allowed: features: path/{{dataset}}.npz"
         raise LocatedError(["backbones", model], message)
+
+
+def _check_folds(
+    sets: Mapping[str, Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]], report: str, regimes: Sequence[str]
+) -> None:
+    """A dataset that is cross-validated has no split to choose on, and folds only where its images are at hand."""
+    beside = [f"select: {regime}" for regime in regimes if regime == "report" or regime.startswith("val_")]
+    beside += ["report: val"] if report == "val" else []
+    vectors = [name for name, entry in models.items() if "features" in entry]
+    for name, entry in sets.items():
+        if "cross_validate" not in entry:
+            continue
+        keys = ["datasets", name, "cross_validate"]
+        if beside:
+            message = (
+                f"there is no split for `{beside[0]}`; allowed beside it: report: test, select: last or support_cv"
+            )
+            raise LocatedError(keys, message)
+        if "supports" in entry:
+            raise LocatedError(
+                keys, "supports are drawn for each fold, and `supports` names files; keep one of the two"
+            )
+        if vectors:
+            message = f"features made elsewhere, those of the backbone '{vectors[0]}', have no folds; allowed: models"
+            raise LocatedError(keys, message)
 
 
 def _keyed(keys: list[str | int], entry: Mapping[str, Any], error: UserError) -> LocatedError:

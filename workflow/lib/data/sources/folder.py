@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.contract.hookspecs import hookimpl
-from workflow.lib.data import layout, splitting
+from workflow.lib.data import folding, layout, splitting
 from workflow.lib.data.index import Index
 from workflow.lib.data.sources.base import Option, Source
 from workflow.lib.errors import UserError
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
     """The images where they lie, by a look. Nothing is copied into `root`."""
-    if options["split"]:
+    if folding.asked(options):
         index = _whole(options)
-        return splitting.split(index, options["split"], _groups(index, options), root, threads)
+        return folding.deal(index, options, _groups(index, options), root, threads)
     index = look(options)
     for split, entries in index.splits.items():
         folder = entries[0][0].split("/")[0] if entries else split
@@ -32,14 +32,16 @@ def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
 def look(options: Mapping[str, Any]) -> Index:
     """The images where they lie: the classes are the folders in `train/`, in alphabetical order.
 
-    `val/` and `test/` may be missing; with `split`, the classes may lie directly in `path`. Raises `UserError`,
-    beginning with the option, for what `layout` and `splitting` say.
+    `val/` and `test/` may be missing; with `split` or `cross_validate`, the classes may lie directly in `path`. Raises
+    `UserError`, beginning with the option, for what `layout`, `splitting` and `folding` say.
     """
-    if options["split"]:
+    if folding.asked(options):
         index = _whole(options)
-        return splitting.look(index, options["split"], _groups(index, options))
+        return folding.look(index, options, _groups(index, options))
     if options["groups"]:
-        raise UserError("groups: goes with `split`, which deals the images out; here the folders say the splits")
+        raise UserError(
+            "groups: goes with `split` or `cross_validate`, which deal the images out; here the folders say the splits"
+        )
     home = layout.home(options["path"])
     names, entries, left_out = layout.listed(home, layout.splits(home), options["classes"])
     return Index(names, home, entries, left_out=left_out)
@@ -48,7 +50,7 @@ def look(options: Mapping[str, Any]) -> Index:
 def _whole(options: Mapping[str, Any]) -> Index:
     """All images as train, of class folders in `path` or in `train/` alone."""
     home = layout.home(options["path"])
-    found = layout.unsplit(home)
+    found = layout.unsplit(home, folding.asked(options))
     names, entries, left_out = layout.listed(home, found, options["classes"])
     return Index(names, home, entries, left_out=left_out)
 
@@ -71,6 +73,7 @@ SOURCE = Source(
             allowed=layout.READINGS,
         ),
         "split": splitting.SPLIT,
+        "cross_validate": folding.FOLDS,
         "groups": Option(
             str, "a regular expression that finds the group in a path below `path`", check=splitting.check_pattern
         ),

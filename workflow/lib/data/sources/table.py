@@ -11,7 +11,7 @@ from typing import Any
 
 from methods.contract.hookspecs import hookimpl
 from methods.contract.params import brief, nearest
-from workflow.lib.data import splitting
+from workflow.lib.data import folding, splitting
 from workflow.lib.data.classlists import check_names, class_names
 from workflow.lib.data.index import SPLITS, Entry, Index
 from workflow.lib.data.layout import SPELLINGS
@@ -30,14 +30,14 @@ def prepare(root: Path, options: Mapping[str, Any], threads: int) -> Index:
     rows = listed(options)
     _tell_shared(rows)
     index = _index(rows, options)
-    return splitting.split(index, options["split"], _groups(rows), root, threads) if options["split"] else index
+    return folding.deal(index, options, _groups(rows), root, threads) if folding.asked(options) else index
 
 
 def look(options: Mapping[str, Any]) -> Index:
     """The images in the list. Raises `UserError`, with the row, for whatever is wrong in it."""
     rows = listed(options)
     index = _index(rows, options)
-    return splitting.look(index, options["split"], _groups(rows)) if options["split"] else index
+    return folding.look(index, options, _groups(rows)) if folding.asked(options) else index
 
 
 def _index(rows: Sequence[Row], options: Mapping[str, Any]) -> Index:
@@ -64,8 +64,10 @@ def listed(options: Mapping[str, Any]) -> list[Row]:
     _check_splits(rows, options)
     check_repeats(rows)
     check_files(rows)
-    if options["groups"] and not options["split"]:
-        raise UserError("groups: goes with `split`, which deals the images out; here the list has its own splits")
+    if options["groups"] and not folding.asked(options):
+        raise UserError(
+            "groups: goes with `split` or `cross_validate`, which deal the images out; here the list has its own splits"
+        )
     return rows
 
 
@@ -174,16 +176,16 @@ def _split(at: str, found: Mapping[str, str], split: str) -> str:
 
 
 def _check_splits(rows: Sequence[Row], options: Mapping[str, Any]) -> None:
-    """Either the list says the splits or `split:` does."""
-    there = {row.split for row in rows}
-    if not options["split"] and there == {""}:
+    """Either the list says the splits, or `split:` or `cross_validate:` does without."""
+    there, key = {row.split for row in rows}, folding.asked(options)
+    if not key and there == {""}:
         raise UserError(
             f"split: {rows[0].at.rpartition(', ')[0]} has no column for it; name it (columns: {{split: …}}), give one "
-            "list for each split, or let it be made: split: {test: 0.5}"
+            "list for each split, or let it be made: split: {test: 0.5} or cross_validate: 5"
         )
-    if options["split"] and not there <= {"", "train"}:
-        raise UserError(f"split: the list has splits of its own ({', '.join(sorted(there))}); leave split: away")
-    if not options["split"] and "train" not in there:
+    if key and not there <= {"", "train"}:
+        raise UserError(f"{key}: the list has splits of its own ({', '.join(sorted(there))}); leave {key}: away")
+    if not key and "train" not in there:
         raise UserError(f"columns: split: no row is of train; there are {', '.join(sorted(there))}")
 
 
@@ -225,6 +227,7 @@ SOURCE = Source(
             (str, dict), "the names of labels: a file with one a line from 0, or {path, label, name}", check=check_names
         ),
         "split": splitting.SPLIT,
+        "cross_validate": folding.FOLDS,
         "groups": Option(str, "a column, or a regular expression that finds the group in the path"),
     },
 )
