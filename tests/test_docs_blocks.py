@@ -26,6 +26,9 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NOT_RUN = {
     "make run": "sets up an environment of 7 GB and takes minutes; tests/test_environment.py looks at its parts",
     "make test": "runs these tests",
+    "python -m workflow.scripts.duplicates features/b32/mine.safetensors --index data/mine/index.json": (
+        "of features by a model that is downloaded; tests/features/test_duplicates.py runs it on others"
+    ),
     "source .venv/bin/activate": "these tests run in an environment already",
 }
 # Commands of Snakemake that are quick enough to be run; of the others, `-n` says what they do. mine.yaml is run by
@@ -161,6 +164,8 @@ def test_the_lines_for_pandas_make_a_table_in_which_zero_shot_stands_in_every_co
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=place) for place, text in blocks("toml")])
 def test_a_block_of_toml_names_the_group_that_is_looked_at(text: str) -> None:
-    from methods.tools import registry
+    from methods.tools import registry as methods
+    from workflow.lib.data import registry as sources
 
-    assert list(tomllib.loads(text)["project"]["entry-points"]) == [registry.GROUP]
+    (group,) = tomllib.loads(text)["project"]["entry-points"]
+    assert group in (methods.GROUP, sources.GROUP)
