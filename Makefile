@@ -50,7 +50,7 @@ scaling: $(READY) ## memory and time of the jobs at ImageNet's size: about 5 min
 lock: ## resolve pyproject.toml into requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --extra test --no-header -q pyproject.toml -o requirements.lock
 
-clean: ## remove what studies have made, but not the data sets
+clean: ## remove what studies have made, but not the datasets
 	rm -rf results features .snakemake
 
 $(READY): requirements.lock
