@@ -138,7 +138,7 @@ rule duplicates:
             if "index" in input.keys()
             else ""
         ),
-        code=code_hash(SCRIPTS / "duplicates.py"),
+        code=extraction_hash("duplicates.py"),
     message:
         "dataset {wildcards.dataset}: looking for duplicates with {wildcards.backbone}"
     shell:
