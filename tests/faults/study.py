@@ -20,7 +20,7 @@ import yaml
 from tests.encoding import tiny
 from tests.samples import make_features, without
 from tests.studies import photographs, save_vectors
-from tests.test_workflow import PLUGIN
+from tests.test_workflow import PLUGIN, SIBLING
 from workflow.lib.jobs import orphans
 
 PATIENCE = 500  # seconds that nothing takes, however busy the machine
@@ -42,6 +42,7 @@ def fill(folder: Path, **changes: Any) -> Path:
         tiny.make(folder)
     save_vectors(folder / "photos.npz", make_features(classes=2))
     (folder / "means.py").write_text(PLUGIN)
+    (folder / "averages.py").write_text(SIBLING)
     config = {
         "study": "faults",
         "datasets": {"photos": {"source": "folder", "path": "photographs"}},
