@@ -60,6 +60,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 MINE = {
     "dataset mine: preparing images",
     "dataset mine: extracting features with tiny",
+    "dataset mine: looking for duplicates with tiny",
     "dataset mine: writing out the supports",
     "mine, tiny: zero_shot, shots 0",
     "rendering the tables",
