@@ -169,7 +169,7 @@ class Bench:
         lengths = np.sqrt(np.einsum("nvd,nvd->nv", wanted, wanted))  # without a copy, which a norm would make
         return Support(x, y, _made_unit(wanted), lengths)
 
-    def judge(self, raw: bool, held_out: Mapping[Replica, Table]) -> Judge:
+    def judge(self, raw: bool, held_out: Mapping[Replica, Table] | None = None) -> Judge:
         """The evaluator's side: the reported split, `val` where a regime looks at it, and the scores out of folds."""
         val = self._queries("val", raw) if self.cell.looks_at_val else None
         classes = len(self.features.classnames)
