@@ -68,7 +68,7 @@ def snakemake(caller: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_another_workflow_runs_a_study_as_its_module(caller: Path) -> None:
     done = snakemake(caller)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (caller / "report.txt").read_text() == "dataset,backbone,method,variant,shots,seed,metric,value\n"
+    assert (caller / "report.txt").read_text() == "study,dataset,backbone,method,variant,shots,seed,metric,value\n"
     again = snakemake(caller)
     assert "Nothing to be done" in again.stdout + again.stderr
     planned = snakemake(caller, "-n", "again_all")

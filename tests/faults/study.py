@@ -185,7 +185,9 @@ def outcome(folder: Path, results: str = "results/faults", features: str = "feat
 
 
 def _files(root: Path) -> list[Path]:
-    return [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix != ".log"]
+    """Without logs, and without the tables of a run that is not over: what they have depends on when it was stopped."""
+    found = [path for path in sorted(root.rglob("*")) if path.suffix != ".log" and "partial_tables" not in path.parts]
+    return [path for path in found if path.is_file()]
 
 
 def _content(path: Path) -> Any:

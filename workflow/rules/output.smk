@@ -51,9 +51,10 @@ def say_how_far(jobs):
 
 
 def say_no_more():
-    """The end of the run, however it ends. What is finished needs no unfinished tables."""
+    """The end of the run, however it ends. What is finished needs no unfinished tables, but those asked for stay."""
     for early, output in EARLY:
         early.stop()
         output.close()
-        if all(os.path.exists(path) for path in TABLES):
-            shutil.rmtree(f"{RESULTS}/partial_tables", ignore_errors=True)
+    early_tables, asked_for = f"{RESULTS}/partial_tables", f"{RESULTS}/partial_tables/missing.txt"
+    if all(os.path.exists(path) for path in TABLES) and not os.path.exists(asked_for):
+        shutil.rmtree(early_tables, ignore_errors=True)
