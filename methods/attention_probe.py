@@ -9,7 +9,8 @@ from methods import Array, Method, Param, Params, Replica, Task, TrainedMethod, 
 class AttentionProbe(TrainedMethod):
     """`W BN₃((1 − r) x + r a) + b` with `x = BN₁(f)`, `t = BN₂(T)` and `a = softmax(x t^T / √D) t`.
 
-    The attention has no parameters of its own. BN₂ sees the K class texts as its batch at every step.
+    The attention has no parameters of its own. BN₂ sees the K class texts as its batch at every step. Its linear layer
+    starts at random: at one shot it may be below zero-shot. These are the starting study's settings, so they stay.
     """
 
     name = "attention_probe"

@@ -22,7 +22,8 @@ class ClipAdapter(TrainedMethod):
     at 1e-5 and then half a cosine, over 50, 100 or 200 epochs for 1, 2 to 4 or more shots.
 
     The BatchNorm of `study` takes off what all images share and the texts do not know of it: before anything is learned
-    that alone can cost accuracy, so where zero-shot's is better with it off, take `coop`.
+    that alone can cost accuracy, so where zero-shot's is better with it off, take `coop`. The other two start near
+    zero-shot and move little; where the text is poor they may lose a point of it with many images.
     """
 
     name = "clip_adapter"

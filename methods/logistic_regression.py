@@ -11,7 +11,11 @@ from methods import Array, Candidate, Method, Param, Params, Replica, Task, hook
 
 
 class LogisticRegression(Method):
-    """`LogisticRegression` on `f`, on `f T^T` or on `[f, f T^T]`, with or without a `StandardScaler` before it."""
+    """`LogisticRegression` on `f`, on `f T^T` or on `[f, f T^T]`, with or without a `StandardScaler` before it.
+
+    It starts from nothing: at one shot it may be below zero-shot, which knows the class names. These are the starting
+    study's settings, so they stay; where there are few images take a method that starts at the class texts.
+    """
 
     name = "logistic_regression"
     departs = "nothing"

@@ -52,7 +52,7 @@ def test_no_gpu_was_shared_and_both_nodes_worked(through_slurm: Path) -> None:
 
 def test_a_submission_carries_many_cells(cluster: Cluster, through_slurm: Path) -> None:
     names = [job["JobName"] for job in of(cluster, through_slurm)]
-    assert sorted(names) == sorted(["features"] * 2 + ["cells"] * 5)  # ten cells in pairs
+    assert sorted(names) == sorted(["features", "duplicates"] * 2 + ["cells"] * 5)  # ten cells in pairs
 
 
 def test_a_group_asks_for_what_runs_at_once(cluster: Cluster, through_slurm: Path) -> None:
