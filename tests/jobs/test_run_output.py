@@ -90,6 +90,8 @@ def test_groups_of_cells_are_dropped_and_other_groups_are_not(output: RunOutput)
 def test_the_first_table_is_told_once_and_only_when_zero_shot_is_there_too(output: RunOutput) -> None:
     first, later = [], []
     output.first, output.later = first.append, lambda: later.append(None)
+    output.filter(record("", Event.JOB_INFO, jobid=5, rule_name="evaluate"))
+    output._clock = lambda: 30.0
     output.filter(finished(5))
     assert first == []
     output.filter(finished(4))
@@ -97,6 +99,19 @@ def test_the_first_table_is_told_once_and_only_when_zero_shot_is_there_too(outpu
     output.filter(finished(6))
     assert first == [("digits", "nano", "1")]
     assert len(later) == 3
+
+
+def test_a_run_of_seconds_needs_no_early_tables_and_a_longer_one_is_not_robbed_of_them() -> None:
+    now, first = [0.0], []
+    output = RunOutput(cells(), io.StringIO(), clock=lambda: now[0])
+    output.first = first.append
+    output.filter(record("", Event.JOB_INFO, jobid=5, rule_name="evaluate"))
+    output.filter(finished(5))
+    output.filter(finished(4))
+    assert first == []
+    now[0] = 21.0
+    output.filter(finished(6))
+    assert first == [("digits", "nano", "1")]
 
 
 def test_pending_are_the_cells_that_have_not_landed(output: RunOutput) -> None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 Place = tuple[str, str, str]  # dataset, backbone, shots
 HANDLER = "DefaultStreamHandler"  # Snakemake's name of what writes to the terminal
 _CHATTER = ("Select jobs to execute...", "Finished jobid: 0 ")
+PATIENCE = 20.0  # seconds from the first cell on: a run that is over by then needs no tables before its end
 _KNOWN = 0.05  # share of the work from which on its end can be estimated
 _CLEAR = "\r\x1b[K"
 _SECONDS = {True: 0.2, False: 30.0}  # between two lines on a terminal, and in a log
@@ -51,6 +52,7 @@ class RunOutput(logging.Filter):
             for place in cell.places:
                 self._waiting.setdefault(place, set()).add(number)
         self._said: set[tuple[str, str]] = set()
+        self._ready: list[Place] = []  # to be told of
         self._done: set[int] = set()
         self._begun: float | None = None
         self._last = -1e9
@@ -88,9 +90,12 @@ class RunOutput(logging.Filter):
             self._waiting[place].discard(number)
             if not self._waiting[place] and place[:2] not in self._said:
                 self._said.add(place[:2])
-                self.first(place)
-        self.later()
+                self._ready.append(place)
         now = self._clock()
+        if now - (now if self._begun is None else self._begun) >= PATIENCE:
+            while self._ready:
+                self.first(self._ready.pop(0))
+            self.later()
         if now - self._last >= _SECONDS[self._terminal] or len(self._done) == len(self._cells):
             self._last = now
             self.write(self.line(now))
