@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults import study
 from tests.faults.test_failed import change
+from tests.studies import photographs
 
 pytestmark = pytest.mark.slow
 
@@ -44,5 +45,6 @@ def test_features_of_another_backbone_under_the_same_name_are_not_used(
 ) -> None:
     """The Snakemake of one folder knows nothing of what another folder's study meant by the name."""
     folder = shared(tmp_path / "other", finished / "features", backbones={"mine": {"model": "RN50", "pretrained": "x"}})
+    photographs(folder / "photographs")
     text = study.fail(snakefile, folder, "results/faults/metrics/photos/mine/means/1.json")
     assert f"error: {finished}/features/mine/photos.safetensors: the model was none, but vectors from elsewhere" in text
