@@ -38,6 +38,7 @@ def strike(run: study.Run, victim: str, seconds: float) -> bool:
     return False
 
 
+@pytest.mark.timeout(1500)  # some forty starts of Snakemake, which a busy machine takes ten seconds each for
 def test_20_kills_change_nothing(snakefile: Path, finished_with_images: Path, tmp_path: Path) -> None:
     undisturbed = study.outcome(finished_with_images)
     folder = study.fill(tmp_path / "study", backbones=study.TINY | study.MINE)
