@@ -11,18 +11,13 @@ import yaml
 
 from tests.encoding import tiny
 from tests.test_views import photographs
-from tests.test_workflow import ROOT, copy_code, planned, snakemake
+from tests.test_workflow import planned, snakemake
 from workflow.lib.data.index import read_index, write_index
 from workflow.lib.evaluation import records
 from workflow.lib.features import store
 
 pytestmark = pytest.mark.slow
 IMAGE = Path("photographs/train/noon/0.png")
-
-
-@pytest.fixture(scope="module")
-def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
 
 
 def write(folder: Path, *backbones: str) -> None:

@@ -10,15 +10,10 @@ import yaml
 
 from tests.data.pictures import cloths
 from tests.encoding import tiny
-from tests.studies import ROOT, copy_code, planned, run
+from tests.studies import planned, run
 from workflow.lib.features import store
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
 
 
 @pytest.fixture(scope="module")

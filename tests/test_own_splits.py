@@ -9,7 +9,7 @@ import yaml
 
 from tests.data.pictures import cloths
 from tests.encoding import tiny
-from tests.studies import ROOT, copy_code, planned, run
+from tests.studies import planned, run
 from workflow.lib.data.index import read_index
 
 pytestmark = pytest.mark.slow
@@ -23,11 +23,6 @@ def write_list(folder: Path, label: str = "intact") -> None:
         rows.writerow(["file", "label", "burst"])
         for path in sorted((folder / "cloth").rglob("*.jpg")):
             rows.writerow([f"cloth\\{path.parent.name}\\{path.name}", names[path.parent.name], path.stem[-1]])
-
-
-@pytest.fixture(scope="module")
-def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
 
 
 @pytest.fixture(scope="module")
