@@ -55,6 +55,9 @@ def say_no_more():
     for early, output in EARLY:
         early.stop()
         output.close()
-    early_tables, asked_for = f"{RESULTS}/partial_tables", f"{RESULTS}/partial_tables/missing.txt"
+    early_tables, asked_for = (
+        f"{RESULTS}/partial_tables",
+        f"{RESULTS}/partial_tables/missing.txt",
+    )
     if all(os.path.exists(path) for path in TABLES) and not os.path.exists(asked_for):
         shutil.rmtree(early_tables, ignore_errors=True)
