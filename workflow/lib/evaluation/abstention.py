@@ -37,7 +37,7 @@ def answered(confidence: Numbers, right: Right, threshold: float) -> tuple[float
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """The error among the i most confident answers, `risk (M,)`, at the share of images `coverage (M,)` that they are."""
+    """The error of the i most confident answers, `risk (M,)`, and what share of images they are, `coverage (M,)`."""
 
     coverage: Numbers
     risk: Numbers

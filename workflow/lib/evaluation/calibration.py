@@ -24,9 +24,9 @@ ENOUGH = 2**18  # logits: one number needs no more of them, and is found in a te
 def temperature(logits: Floats, labels: Labels, wrong: float = WRONG) -> float:
     """The T > 0 for which `softmax(logits / T)` has the least NLL on held-out images (Guo et al., arXiv:1706.04599).
 
-    M images that are all right would ask for certainty, T = 0, however few they are. So `wrong` images more are taken as
-    seen: they look like the others, and are of the class that came second. One makes the chance of an error about 1/M
-    where there was none, and changes little where there were some; 0 gives the plain minimum of the NLL.
+    M images that are all right would ask for certainty, T = 0, however few they are. So `wrong` images more are taken
+    as seen: they look like the others, and are of the class that came second. One makes the chance of an error about
+    1/M where there was none, and changes little where there were some; 0 gives the plain minimum of the NLL.
     The sum is convex in 1/T. Of more than 262144 logits every second image counts, or every third, and so on. 1.0
     where there are no images, or the logits tell no class from another.
     """

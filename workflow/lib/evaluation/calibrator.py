@@ -19,7 +19,7 @@ CALIBRATIONS = ("temperature", "isotonic")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked for: the level of prediction sets, the error among the answered, how probabilities are calibrated."""
+    """What is asked for: the level of sets, the error among the answered, and how probabilities are calibrated."""
 
     level: float = 0.9
     error: float = 0.05
@@ -30,8 +30,8 @@ class Settings:
 class Calibrator:
     """Fitted to held-out images: apply it to the logits of others.
 
-    `counts (K,)` are the held-out images of each class; `marginal` and `mondrian (K,)` the thresholds of sets, of 1 less
-    the probability, infinite where the images are too few; `unsure` the confidence below which no answer is given,
+    `counts (K,)` are the held-out images of each class; `marginal` and `mondrian (K,)` the thresholds of sets, of 1
+    less the probability, infinite where the images are too few; `unsure` the confidence below which no answer is given,
     infinite where none can be. Sets and `unsure` are of the probabilities at the `temperature`, also where isotonic
     regression calibrates: fitted to the same images, its freedom would cost them their level.
     """

@@ -1,8 +1,8 @@
 """Prediction sets that hold the true class with a stated probability: split conformal prediction.
 
 Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005; the score is that of least ambiguous
-set-valued classifiers (Sadinle, Lei and Wasserman, arXiv:1609.00451): 1 less the probability of the class. Notation as in
-Angelopoulos and Bates, arXiv:2107.07511. n images calibrate, of the same kind as those that are asked about and not
+set-valued classifiers (Sadinle, Lei and Wasserman, arXiv:1609.00451): 1 less the probability of the class. Notation as
+in Angelopoulos and Bates, arXiv:2107.07511. n images calibrate, of the same kind as those that are asked about and not
 among those that the classifier was fitted to. Without ties among scores the level holds exactly; ties add to it.
 """
 

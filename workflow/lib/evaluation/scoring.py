@@ -6,6 +6,7 @@ by which a regime chooses.
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ def hits(logits: Array, labels: Labels) -> Array:
     return guess == torch.as_tensor(labels, device=guess.device)
 
 
-def log_softmax(logits: Floats) -> LogProbabilities:
+def log_softmax(logits: NDArray[np.floating[Any]]) -> LogProbabilities:
     """`(M, K)` in float64."""
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
