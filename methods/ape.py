@@ -6,9 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods import Array, GridMethod, Method, Param, Params, Replica, Support, Task, hookimpl, unit
+from methods.contract import cache_model
 from methods.contract.base import Floats, Labels
 from methods.contract.cache_model import CacheModel
+from methods.contract.gridded import Point
 from methods.contract.per_queries import PerQueries
+from methods.contract.program import Program
 
 TINY = 1e-6  # inside the published logarithm
 LARGEST = 80.0  # of γ d: e^80 is near the largest number of float32
@@ -47,24 +50,36 @@ class AdaptivePriorRefinement(GridMethod):
     }
 
     def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
+        text, cut, labels, channels, divergence = self._parts(task, replica)
+        cache = CacheModel(cut)
+        zero_shot = PerQueries(lambda queries: task.logit_scale * queries @ text.T)
+        refined = PerQueries(lambda queries: unit(queries[:, channels]))
+        voted = PerQueries(
+            lambda queries, beta, gamma: cache.read(refined(queries), beta, weights(divergence, gamma) * labels)
+        )
+        return lambda queries, beta, gamma, alpha: zero_shot(queries) + alpha * voted(queries, beta, gamma)
+
+    def program(self, task: Task, replica: Replica, point: Point) -> Program:
+        text, cut, labels, channels, divergence = self._parts(task, replica)
+        values = point["alpha"] * weights(divergence, point["gamma"]) * labels
+        return cache_model.program(task.logit_scale * text, cut, point["beta"], values, channels)
+
+    def _parts(self, task: Task, replica: Replica) -> tuple[Floats, Floats, Floats, Labels, NDArray[np.float64]]:
+        """The texts, the cut images `(N, Q)`, their one-hot labels, the channels, each image's divergence `(N,)`."""
         support, text = task.supports[replica.seed], task.class_text()
         support = support.mean_of_views() if replica.params["views"] else support
         channels = kept(support, text, replica.params)
-        cut, labels = unit(support.x[:, channels]), support.one_hot(task.classes)
-        cache = CacheModel(cut)
+        cut = unit(support.x[:, channels])
         if replica.params["divergence"] == "paper":
             divergence = divergence_in_bits(own_surprise(cut @ unit(text[:, channels]).T, support.y))
         else:
             divergence = own_surprise(task.logit_scale * support.x @ text.T, support.y)
-        zero_shot = PerQueries(lambda queries: task.logit_scale * queries @ text.T)
-        refined = PerQueries(lambda queries: unit(queries[:, channels]))
+        return text, cut, support.one_hot(task.classes), channels, divergence
 
-        def votes(queries: Floats, beta: float, gamma: float) -> Floats:
-            weight = np.exp((gamma * divergence).clip(max=LARGEST)).astype(np.float32)[:, None]
-            return cache.read(refined(queries), beta, weight * labels)
 
-        voted = PerQueries(votes)
-        return lambda queries, beta, gamma, alpha: zero_shot(queries) + alpha * voted(queries, beta, gamma)
+def weights(divergence: NDArray[np.float64], gamma: float) -> Floats:
+    """`exp(γ d) (N, 1)`: what the vote of each image counts."""
+    return np.exp((gamma * divergence).clip(max=LARGEST)).astype(np.float32)[:, None]
 
 
 def kept(support: Support, text: Floats, params: Params) -> Labels:

@@ -6,7 +6,9 @@ import numpy as np
 
 from methods import Array, GridMethod, Method, Param, Params, Replica, Task, hookimpl
 from methods.contract.base import Floats, Labels
+from methods.contract.gridded import Point
 from methods.contract.per_queries import PerQueries
+from methods.contract.program import INPUT, Program, Writer
 
 SLICE = 2**22  # cosines worked on at a time: 16 MiB
 NEAREST = 1e-6  # distance below which an image counts as the query itself
@@ -48,6 +50,20 @@ class NearestNeighbours(GridMethod):
             return np.log(votes + NO_VOTE)
 
         return logits
+
+    def program(self, task: Task, replica: Replica, point: Point) -> Program:
+        support, write = task.supports[replica.seed], Writer()
+        cosines = write("linear", INPUT, support.x.T)
+        votes = write("top", cosines, min(len(support.y), int(point["k"])))
+        if replica.params["vote"] == "soft":
+            squared = write("maximum", write("subtract", 2.0, write("multiply", 2.0, cosines)), 0.0)
+            votes = write("divide", votes, write("maximum", write("sqrt", squared), NEAREST))
+        tallied = write("linear", votes, support.one_hot(task.classes))
+        if replica.params["vote"] == "hard":
+            near = write("multiply", votes, write("divide", write("add", 1.0, cosines), 2.0))
+            best = write("class_max", near, support.y, task.classes)
+            tallied = write("add", tallied, write("multiply", TIE, best))
+        return write.program(write("log", write("add", tallied, NO_VOTE)))
 
 
 def nearest(queries: Floats, x: Floats, k: int) -> tuple[Labels, Floats]:

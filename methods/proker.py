@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods import Array, GridMethod, Method, Param, Replica, Task, hookimpl
-from methods.contract import shots
+from methods import Array, GridMethod, Method, Param, Replica, Support, Task, hookimpl
+from methods.contract import cache_model, shots
 from methods.contract.base import Floats
 from methods.contract.cache_model import CacheModel, sharpen
 from methods.contract.gridded import Point
 from methods.contract.per_queries import PerQueries
+from methods.contract.program import Program
 
 BETA = {1: 3.0, 2: 2.6, 4: 1.5, 8: 1.66, 16: 1.7}
 LAMBDA = {1: 0.05, 2: 0.05, 4: 0.05, 8: 0.07, 16: 0.1}
@@ -43,9 +44,8 @@ class ProximalKernel(GridMethod):
         return {"beta": beta, "lambda": replica.params["lambda"] or shots.nearest(LAMBDA, number)}
 
     def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
-        support, text = task.supports[replica.seed], task.class_text()
-        support = support.every_view() if replica.params["views"] else support
-        left = support.one_hot(task.classes) - support.x @ text.T
+        support, text = samples(task, replica), task.class_text()
+        left = remainder(support, text)
         solver = lru_cache(1)(partial(eigensolver if task.choosing else cholesky, support.x, left))
         cache, cosines = CacheModel(support.x), PerQueries(lambda queries: queries @ text.T)
 
@@ -54,6 +54,22 @@ class ProximalKernel(GridMethod):
             return cosines(queries) + cache.read(queries, point["beta"], coefficients)
 
         return logits
+
+    def program(self, task: Task, replica: Replica, point: Point) -> Program:
+        support, text = samples(task, replica), task.class_text()
+        coefficients = cholesky(support.x, remainder(support, text), point["beta"])(point["lambda"])
+        return cache_model.program(text, support.x, point["beta"], coefficients)
+
+
+def samples(task: Task, replica: Replica) -> Support:
+    """What the kernel is of: images, or all views of them."""
+    support = task.supports[replica.seed]
+    return support.every_view() if replica.params["views"] else support
+
+
+def remainder(support: Support, text: Floats) -> Floats:
+    """`Y − F T^T (N, K)`: what zero-shot leaves of the labels."""
+    return support.one_hot(len(text)) - support.x @ text.T
 
 
 def kernel(x: Floats, beta: float) -> NDArray[np.float64]:

@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from methods import Array, GridMethod, Method, Param, Replica, Task, hookimpl
+from methods import Array, GridMethod, Method, Param, Replica, Support, Task, hookimpl
+from methods.contract import cache_model
 from methods.contract.cache_model import CacheModel
+from methods.contract.gridded import Point
 from methods.contract.per_queries import PerQueries
+from methods.contract.program import Program
 
 
 class TipAdapter(GridMethod):
@@ -27,12 +30,21 @@ class TipAdapter(GridMethod):
     grid = {"beta": np.geomspace(0.1, 30, 200).tolist(), "alpha": np.geomspace(0.05, 50, 20).tolist()}
 
     def prepare(self, task: Task, replica: Replica) -> Callable[..., Array]:
-        support, text = task.supports[replica.seed], task.class_text()
-        support = support.mean_of_views() if replica.params["views"] else support
+        support, text = kept(task, replica), task.class_text()
         cache, labels = CacheModel(support.x), support.one_hot(task.classes)
         zero_shot = PerQueries(lambda queries: task.logit_scale * queries @ text.T)
         votes = PerQueries(lambda queries, beta: cache.read(queries, beta, labels))
         return lambda queries, beta, alpha: zero_shot(queries) + alpha * votes(queries, beta)
+
+    def program(self, task: Task, replica: Replica, point: Point) -> Program:
+        support, text = kept(task, replica), task.logit_scale * task.class_text()
+        return cache_model.program(text, support.x, point["beta"], point["alpha"] * support.one_hot(task.classes))
+
+
+def kept(task: Task, replica: Replica) -> Support:
+    """The keys of the cache with their labels: images, or the means of their views."""
+    support = task.supports[replica.seed]
+    return support.mean_of_views() if replica.params["views"] else support
 
 
 @hookimpl

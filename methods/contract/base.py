@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from methods.contract import exporting
 from methods.contract.params import Param
+from methods.contract.program import Program
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -161,20 +163,27 @@ class Candidate:
 
     `logits` maps queries `(M, D)` to `(len(replicas), M, K)`; it is valid until the generator is resumed. `point`
     names what the candidate is, `{"epoch": 12}`. The last candidate that a replica yields is its default: the one
-    that is reported when the protocol may choose nothing. `note` reaches the tables as a footnote.
+    that is reported when the protocol may choose nothing. `note` reaches the tables as a footnote. `program` writes
+    the first replica's classifier down as data, to be shipped; one that is linear needs none.
     """
 
     replicas: Sequence[Replica]
     logits: Classifier
     point: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    program: Callable[[], Program | None] = lambda: None
 
     @classmethod
     def of(
-        cls, replica: Replica, classify: Classifier, point: Mapping[str, float] | None = None, note: str = ""
+        cls,
+        replica: Replica,
+        classify: Classifier,
+        point: Mapping[str, float] | None = None,
+        note: str = "",
+        program: Callable[[], Program | None] = lambda: None,
     ) -> "Candidate":
         """A candidate of one replica, from a classifier of queries `(M, D)` into `(M, K)`."""
-        return cls([replica], partial(_alone, classify), point or {}, note)
+        return cls([replica], partial(_alone, classify), point or {}, note, program)
 
 
 class Engine(Protocol):
@@ -222,6 +231,23 @@ class Method:
         """Yield the candidates of every replica, in the order in which they come."""
         for replica in replicas:
             yield Candidate.of(replica, self.classifier(task.of(replica), replica))
+
+    def export(self, task: Task, replica: Replica, point: Mapping[str, float] | None = None) -> Program:
+        """Fit a replica and write its classifier down as data, to be shipped: the last candidate, or that at `point`.
+
+        A classifier that is linear in the query is found to be so and becomes a matrix; for another its candidate gives
+        a `program`. Override it where neither will do. Raises CannotShipError with the reason where nothing does.
+        """
+        candidate = None
+        for candidate in self.fit(task, [replica]):
+            if point is not None and dict(candidate.point) == dict(point):
+                break
+        if candidate is None:
+            raise ValueError(f"{replica}: fit yielded no candidate")
+        if point is not None and dict(candidate.point) != dict(point):
+            raise ValueError(f"{replica}: fit yielded no candidate at {dict(point)}")
+        logits = candidate.logits
+        return exporting.export(lambda x: logits(x)[0], candidate.program, task.supports[replica.seed].x)
 
     @classmethod
     def defaults(cls, settings: Params) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from methods.contract.base import Floats
 from methods.contract.per_queries import PerQueries
+from methods.contract.program import INPUT, Program, Writer
 
 SLICE = 2**22  # affinities worked on at a time: 16 MiB; many small products would wait for threads instead
 KEPT = 2**26  # affinities kept between readings: 256 MiB
@@ -44,3 +45,11 @@ class CacheModel:
         for start in range(0, len(queries), step):
             rows = slice(start, start + step)
             yield rows, self._cosines(queries)[rows] if keep else queries[rows] @ self._keys.T
+
+
+def program(text: Floats, keys: Floats, beta: float, values: Floats, channels: Any = None) -> Program:
+    """`f text^T + exp(−β (1 − f' keys^T)) values` as data, f' the query, or these channels of it made unit again."""
+    write = Writer()
+    query = INPUT if channels is None else write("unit", write("columns", INPUT, channels))
+    affinity = write("exp", write("linear", query, beta * keys.T, np.full(len(keys), -beta)))
+    return write.program(write("add", write("linear", INPUT, text.T), write("linear", affinity, values)))

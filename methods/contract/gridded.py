@@ -1,10 +1,12 @@
 """A method without training whose few hyperparameters the protocol may choose from a grid."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import ClassVar
 
 from methods.contract.base import Array, Candidate, Method, Params, Replica, Task
+from methods.contract.program import Program
 
 Point = dict[str, float]
 
@@ -25,6 +27,10 @@ class GridMethod(Method):
         """The point that is used where the protocol may choose nothing: the parameters as they are."""
         return {name: replica.params[name] for name in self.grid}
 
+    def program(self, task: Task, replica: Replica, point: Point) -> Program | None:
+        """The classifier at a point as data, to be shipped; None where it is linear in the query, or can't be."""
+        return None
+
     def note(self, task: Task, replica: Replica) -> str:
         """A footnote for the tables, or nothing."""
         return ""
@@ -39,7 +45,7 @@ class GridMethod(Method):
             own = task.of(replica)
             logits, note = self.prepare(own, replica), self.note(own, replica)
             for point in [*self._grid(own), self.configured(own, replica)]:
-                yield Candidate.of(replica, _at(logits, point), point, note)
+                yield Candidate.of(replica, _at(logits, point), point, note, partial(self.program, own, replica, point))
 
     def _grid(self, task: Task) -> list[Point]:
         points = product(*self.grid.values()) if task.choosing else []

@@ -6,8 +6,20 @@ from typing import Any
 import numpy as np
 
 from methods.contract.base import Method
+from methods.contract.exporting import CannotShipError
 from methods.contract.trained import TrainedMethod
-from methods.tools.problems import SHOTS, TOLERANCE, ContractError, Problem, arrays, problem, replicas, same, scores
+from methods.tools.problems import (
+    SHOTS,
+    TOLERANCE,
+    ContractError,
+    Problem,
+    arrays,
+    as_needed,
+    problem,
+    replicas,
+    same,
+    scores,
+)
 from workflow.lib.evaluation import scoring
 
 
@@ -66,6 +78,18 @@ def by_hand(method: type[Method]) -> None:
         if not gap <= TOLERANCE:
             raise ContractError(f"expected `vjp` to agree with `logits`; found gradients of {name} that differ")
     same(list(theirs.logits(at.queries).numpy()), list(ours.logits(at.queries).numpy()), "`folded` to equal `logits`")
+
+
+def shipped(method: type[Method]) -> None:
+    """what is shipped of it gives the logits of the fitted classifier, or it says why it can't be shipped"""
+    at, who = problem(5, [SHOTS] * 5), replicas(method)[0]
+    try:
+        program = method().export(as_needed(method, at.task, who), who)
+    except CannotShipError:
+        return
+    same(
+        scores(method, at, [who]), [program(at.queries)], "what is shipped to give the logits of the fitted classifier"
+    )
 
 
 def classes_permuted(method: type[Method]) -> None:

@@ -40,6 +40,7 @@ PROPERTIES: dict[str, Callable[[type[Method]], None]] = {
         isolation.alone_as_in_company,
         behaviour.one_query_at_a_time,
         behaviour.by_hand,
+        behaviour.shipped,
         behaviour.classes_permuted,
         behaviour.sizes,
         behaviour.better_than_chance,

@@ -102,7 +102,7 @@ def scores(method: type[Method], at: Problem, who: Sequence[Replica], queries: F
     """
     asked = at.queries if queries is None else queries
     last: dict[Replica, Floats] = {}
-    for candidate in method().fit(_as_needed(method, at.task, who[0]), who):
+    for candidate in method().fit(as_needed(method, at.task, who[0]), who):
         last |= dict(zip(candidate.replicas, _logits(candidate, asked, at.task.classes), strict=True))
     missing = [str(replica) for replica in who if replica not in last]
     if missing:
@@ -110,7 +110,7 @@ def scores(method: type[Method], at: Problem, who: Sequence[Replica], queries: F
     return [last[replica] for replica in who]
 
 
-def _as_needed(method: type[Method], task: Task, replica: Replica) -> Task:
+def as_needed(method: type[Method], task: Task, replica: Replica) -> Task:
     """The task without what the method doesn't say that it needs: there are features that don't have it."""
     needs = method().needs(replica.params)
     supports = task.supports

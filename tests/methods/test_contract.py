@@ -1,7 +1,7 @@
 """Every built-in method keeps the contract; for each property, a plugin that breaks it fails exactly that."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from methods import Array, Candidate, Classifier, GridMethod, Method, Param, Params, Pullback, Replica, Support, Task
+from methods.contract.program import Program, linear
 from methods.linear_probe import LinearProbe
 from methods.tools.check import PROPERTIES, ContractError, check, verdicts
 from methods.tools.page import markdown
@@ -128,6 +129,11 @@ class FavoursTheFirstClass(Sound):
     def classifier(self, task: Task, replica: Replica) -> Classifier:
         classify = super().classifier(task, replica)
         return lambda queries: classify(queries) + 3 * (np.arange(task.classes) == 0).astype(np.float32)
+
+
+class ShipsSomethingElse(Sound):
+    def export(self, task: Task, replica: Replica, point: Mapping[str, float] | None = None) -> Program:
+        return linear(self.weights(task, replica).T, np.ones(task.classes))
 
 
 class NeedsEqualClasses(Sound):
@@ -300,6 +306,7 @@ BROKEN = [
     (LooksAtItsCompany, "alone_as_in_company", ""),
     (LooksAtTheOtherQueries, "one_query_at_a_time", ""),
     (ForgetsTheBias, "by_hand", ""),
+    (ShipsSomethingElse, "shipped", "what is shipped to give the logits of the fitted classifier"),
     (FavoursTheFirstClass, "classes_permuted", ""),
     (NeedsEqualClasses, "sizes", ""),
     (Blind, "better_than_chance", ""),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
@@ -135,13 +136,25 @@ def embed_images(
     a forward pass spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads
     takes whole batches from file to embedding, on one core.
     """
+    with bar(len(paths), "images") as progress:
+        made = embedded(backbone, paths, batch_size, threads, reader, decode_ahead)
+        return pipeline.gather(made, len(paths), progress.update)
+
+
+def embedded(
+    backbone: Backbone,
+    paths: Sequence[Path],
+    batch_size: int,
+    threads: int,
+    reader: Callable[[Path], Image] = open_rgb,
+    decode_ahead: bool | None = None,
+) -> Iterator[torch.Tensor]:
+    """The same, batch by batch, `(B, D)` each: a few of them at a time are in memory."""
     preprocess = Preprocess(backbone.preprocess, reader)
     ahead = backbone.device.type != "cpu" if decode_ahead is None else decode_ahead
     batches, encode = pipeline.batches(paths, batch_size), _encoder(backbone, preprocess, batch_size)
-    with bar(len(paths), "images") as progress, pipeline.one_core_a_thread(backbone.device):
-        return pipeline.gather(
-            pipeline.both(preprocess.load, encode, batches, threads, ahead), len(paths), progress.update
-        )
+    with pipeline.one_core_a_thread(backbone.device):
+        yield from pipeline.both(preprocess.load, encode, batches, threads, ahead)
 
 
 def embed_views(

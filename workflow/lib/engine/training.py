@@ -17,6 +17,7 @@ from torch import Tensor
 
 from methods.contract.base import Array, Candidate, Replica, Task
 from methods.contract.per_queries import PerQueries
+from methods.contract.program import Program
 from methods.contract.recipe import Recipe
 from workflow.lib.engine import graphs
 from workflow.lib.engine.average import Average
@@ -28,6 +29,7 @@ from workflow.lib.engine.mixup import Mixup
 from workflow.lib.engine.objective import Labels, Objective
 from workflow.lib.engine.optimizers import Optimizer, steps
 from workflow.lib.engine.stacking import made
+from workflow.lib.engine.tracing import traced
 
 CPU_CHUNK = 16 * 2**20  # bytes that a chunk of replicas works on: more of them would leave the caches
 GPU_CHUNK = 0.25  # likewise as a share of the GPU's memory
@@ -63,7 +65,7 @@ def _train(method: Trainable, task: Task, replicas: Sequence[Replica], progress:
         run.advance((step - 1) % every + 1)
         if number in scored:
             point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
-            yield Candidate(replicas, run.logits, point)
+            yield Candidate(replicas, run.logits, point, program=run.program)
         progress(step, run)
 
 
@@ -128,7 +130,7 @@ class Run:
         else:
             self._optimizer = Optimizer(self.head.weights, recipes, self.per_epoch)
         self._slice = max(1, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
-        self._device, self._log = task.device, task.log
+        self._device, self._log, self._dim = task.device, task.log, task.dim
         # Fresh memory for the logits of every epoch would cost as much as computing them.
         shape = len(replicas), task.classes
         self._out = PerQueries(lambda q: torch.empty(len(q), *shape, device=task.device).transpose(0, 1))
@@ -201,6 +203,14 @@ class Run:
                 out[:, rows] = classify(torch.as_tensor(queries[rows], device=self._device))
         self.head.train(True)
         return out
+
+    def program(self) -> Program | None:
+        """What the head of one replica that is trained alone does, to be shipped."""
+        with torch.no_grad(), self._average.in_place() if self._average else nullcontext():
+            self.head.train(False)
+            found = traced(self.head, self._dim, self._device)
+        self.head.train(True)
+        return found
 
 
 class _Progress:

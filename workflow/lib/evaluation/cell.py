@@ -104,7 +104,7 @@ def wants_views(method: Method, variants: Sequence[Mapping[str, Any]]) -> bool:
 def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], raw: bool) -> list[Result]:
     task = bench.task(raw, wants_views(method, variants), engines.engine(type(method)))
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
-    found = _chosen(bench, method, task, replicas, raw)
+    found = chosen(bench, method, task, replicas, raw)
     return [
         Result(
             variant["variant"],
@@ -116,7 +116,7 @@ def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], ra
     ]
 
 
-def _chosen(bench: Bench, method: Method, task: Task, replicas: Sequence[Replica], raw: bool) -> dict[Replica, Outcome]:
+def chosen(bench: Bench, method: Method, task: Task, replicas: Sequence[Replica], raw: bool) -> dict[Replica, Outcome]:
     """What each replica comes to, after the cross-validation of its support where a regime chooses by it."""
     tables = bench.tables(method, task, replicas)
     judge = bench.judge(raw, tables)

@@ -111,7 +111,7 @@ def provenance(
     return {
         "versions": {"python": platform.python_version()}
         | {name: version(package) for name, package in LIBRARIES.items() if name in sys.modules},
-        "commit": _commit(),
+        "commit": commit(),
         "device": torch.cuda.get_device_name() if gpu and torch else f"cpu ({platform.machine()})",
         "threads": threads,
         "features": features,
@@ -132,7 +132,7 @@ def _extraction(metadata: Record) -> dict[str, Any]:
     return told | {key: count for key, count in counts.items() if count}
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit of the checkout, with `+` when tracked files differ from it; empty outside a repository."""
     command = [
         "git",
