@@ -4,7 +4,7 @@ A plugin imports what it needs from here: `from methods import Method, Param, ho
 """
 
 from methods.contract import by_hand
-from methods.contract.base import Array, Candidate, Classifier, Method, Params, Replica, Support, Task, unit
+from methods.contract.base import Array, Candidate, Classifier, Method, Params, Projection, Replica, Support, Task, unit
 from methods.contract.by_hand import Pullback, named, shared_product
 from methods.contract.gridded import GridMethod
 from methods.contract.hookspecs import hookimpl
@@ -20,6 +20,7 @@ __all__ = [
     "Method",
     "Param",
     "Params",
+    "Projection",
     "Pullback",
     "Recipe",
     "Replica",

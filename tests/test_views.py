@@ -1,6 +1,7 @@
 """A study with augmented views, from photographs to the table, and what a change of the views runs again."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import yaml
 from tests.encoding import tiny
 from tests.studies import photographs, planned, run
 from workflow.lib.evaluation import records
-from workflow.lib.features import store
+from workflow.lib.features import arrays, store
 
 pytestmark = pytest.mark.slow
 
-PLUGIN = """\
-from methods import Method, hookimpl
+PLUGIN = '''\
+from methods import Method, hookimpl, unit
 
 
 class Spatial(Method):
@@ -26,15 +27,43 @@ class Spatial(Method):
         return frozenset({"image", "spatial"})
 
 
+class Before(Method):
+    """The class means of images before the projection, after it: those of the embeddings."""
+
+    name = "before"
+
+    def needs(self, params):
+        return frozenset({"image", "pre", "views"})
+
+    def classifier(self, task, replica):
+        support, (weight, bias) = task.supports[replica.seed], task.last_layer()
+        assert support.views.shape[2] == weight.shape[0]
+        means = unit(support.one_hot(task.classes).T @ unit(support.x @ weight + bias))
+        return lambda queries: task.logit_scale * unit(queries @ weight + bias) @ means.T
+
+
+class Tokens(Method):
+    """What the tokens alone say."""
+
+    name = "tokens"
+    learns = False
+
+    def needs(self, params):
+        return frozenset({"image", "text", "spatial_logits"})
+
+    def classifier(self, task, replica):
+        return lambda queries: sum(task.tokens_apart(queries)[1:])
+
+
 @hookimpl
 def register_methods():
-    return [Spatial]
-"""
+    return [Spatial, Before, Tokens]
+'''
 EXTRACTION = {f"dataset {name}: extracting features with tiny" for name in ("plain", "viewed")}
 
 
-def write(folder: Path, **viewed: Any) -> None:
-    """The study; `viewed` are the settings of one of its two datasets."""
+def write(folder: Path, methods: Collection[str] = (), **viewed: Any) -> None:
+    """The study; `viewed` are the settings of one of its two datasets. `methods` are further ones."""
     source = {"source": "folder", "path": str(folder / "photographs")}
     backbone = {"model": str(folder / "tinyclip.json"), "weights": str(folder / "tinyclip.safetensors")}
     config = {
@@ -49,6 +78,7 @@ def write(folder: Path, **viewed: Any) -> None:
             "tip_adapter_f": {"views": True, "epochs": 2},
             "gda": {"views": [False, True]},
             "spatial": None,
+            **dict.fromkeys(methods),
         },
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
@@ -111,3 +141,25 @@ def test_a_change_of_the_views_extracts_again_and_prepares_no_images(
     assert jobs & EXTRACTION == {"dataset viewed: extracting features with tiny"}
     assert not any("preparing images" in job or "plain" in job for job in jobs)
     assert planned(finished, snakefile) == set()
+
+
+def test_methods_that_need_more_of_an_image_are_one_more_extraction_each_and_nothing_else(
+    finished: Path, snakefile: Path
+) -> None:
+    try:
+        write(finished, ["before", "tokens"], views=2)
+        jobs = planned(finished, snakefile)
+        run(finished, snakefile=snakefile)
+        for dataset in ("plain", "viewed"):
+            tokens = records.read(finished / f"results/views/metrics/{dataset}/tiny/tokens/0.json")
+            assert tokens["variants"][0]["status"] == "ok"
+            before = cell(finished, dataset, "before")["-"]["status"]
+            assert before == ("ok" if dataset == "viewed" else "n/a")
+        assert planned(finished, snakefile) == set()
+    finally:
+        write(finished, views=2)
+    made = {f"dataset {name}: extracting {array} with tiny" for name in ("plain", "viewed") for array in arrays.NAMES}
+    cells = {job for job in jobs if re.match("(plain|viewed), tiny: (before|tokens), shots", job)}
+    assert (len(cells), made <= jobs) == (4, True)
+    others = {job for job in jobs - made - cells if "tiny: " in job or "extracting" in job or "preparing" in job}
+    assert others == set()

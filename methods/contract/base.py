@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ Params = Mapping[str, Any]  # the values of a variant, already checked against t
 
 TEXT_LENGTH = 10.0  # of a class text as OpenAI's ViT-B/32 gives it, about: what the published rates belong to
 UNIT = 1.001  # no class text is longer: they were made unit
+ARRAYS = ("pre", "spatial_logits")  # made where a method needs them, and in files of their own
 # What a method may need. The last three are never there: features are pooled.
-NEEDS = ("image", "text", "views", "spatial", "text_encoder", "model")
+NEEDS = ("image", "text", "views", "text_each", *ARRAYS, "spatial", "text_encoder", "model")
 
 
 def unit(x: Array) -> Array:
@@ -34,9 +35,20 @@ def unit(x: Array) -> Array:
     return x / (norm + (norm == 0))
 
 
+class Projection(NamedTuple):
+    """The last layer of an image tower: `pre @ weight + bias` is the embedding, `weight (D', D)` and `bias (D,)`."""
+
+    weight: Floats
+    bias: Floats
+
+
 @dataclass(frozen=True)
 class Support:
     """The labelled images that one seed draws: `x (N, D)` float32 and labels `y (N,)` in 0 … K − 1.
+
+    What `x` holds is for the method to say, and queries hold the same. For a method with `pre` in its needs it is the
+    image before the tower's last projection `(N, D')`, as the model gave it, views too. With `spatial_logits` in its
+    needs, the unit embedding and what the image's tokens add to the logits stand side by side: see `Task.tokens_apart`.
 
     `views (N, V, D)` are V augmented views of each image, for a method that has `views` in its needs; None otherwise.
     They are of unit length where x is, and `view_lengths (N, V)` is then what length the backbone gave them: the mean
@@ -94,7 +106,8 @@ class Task:
     that a grid is worth its time; `device` "cpu" or "cuda"; `threads` for methods that start a thread pool; `log` for
     progress; `engine` what trains the replicas of a method that names one; `curve` how many points of a training are
     scored, 0 for every epoch; `text_raw (K, D)` the mean of each class's text embeddings at the length that the
-    backbone gave them, or None.
+    backbone gave them, or None; `text_each (K, P, D)` the unit embedding of each of a class's P prompts, for a method
+    that has `text_each` in its needs; `projection` what makes embeddings of `pre`, for one that has that.
     """
 
     supports: Mapping[int, Support]
@@ -109,6 +122,8 @@ class Task:
     engine: "Engine | None" = None
     curve: int = 0
     text_raw: Floats | None = None
+    text_each: Floats | None = None
+    projection: Projection | None = None
 
     @property
     def classes(self) -> int:
@@ -129,6 +144,23 @@ class Task:
         if self.text is None:
             raise ValueError("these features have no text: the method must name `text` in its needs")
         return self.text
+
+    def each_text(self) -> Floats:
+        """`text_each (K, P, D)`, for a method that has declared that it needs it."""
+        if self.text_each is None:
+            raise ValueError("there are no embeddings prompt by prompt: the method must name `text_each` in its needs")
+        return self.text_each
+
+    def last_layer(self) -> Projection:
+        """`projection`, for a method that has declared that it needs `pre`."""
+        if self.projection is None:
+            raise ValueError("there is no projection: the method must name `pre` in its needs")
+        return self.projection
+
+    def tokens_apart(self, rows: Array) -> tuple[Array, Array, Array]:
+        """Rows `(M, D + 2 K)` of a method that needs `spatial_logits`: unit embeddings `(M, D)`, l₁ and l₂ `(M, K)`."""
+        dim = rows.shape[1] - 2 * self.classes
+        return rows[:, :dim], rows[:, dim : dim + self.classes], rows[:, dim + self.classes :]
 
     def scored(self, total: int) -> frozenset[int]:
         """Which of the points 1 … `total` of a training are worth a candidate: `curve` of them at most, the last one
@@ -216,7 +248,7 @@ class Method:
         return frozenset({"image"})
 
     def raw(self, params: Params) -> bool:
-        """Whether support and queries come as the backbone gave them, not scaled to unit length."""
+        """Whether support and queries come as the backbone gave them, not scaled to unit length. `pre` always does."""
         return False
 
     def trainable(self, task: Task, params: Params) -> int:
@@ -236,8 +268,11 @@ class Method:
         """Fit a replica and write its classifier down as data, to be shipped: the last candidate, or that at `point`.
 
         A classifier that is linear in the query is found to be so and becomes a matrix; for another its candidate gives
-        a `program`. Override it where neither will do. Raises CannotShipError with the reason where nothing does.
+        a `program`. Override it where neither will do. Raises CannotShipError with the reason where nothing does, and
+        for a method that sees more of an image than its embedding.
         """
+        if more := sorted(self.needs(replica.params) & set(ARRAYS)):
+            raise exporting.CannotShipError(f"it needs {more[0]}, and what is shipped gets the embedding of an image")
         candidate = None
         for candidate in self.fit(task, [replica]):
             if point is not None and dict(candidate.point) == dict(point):

@@ -19,6 +19,7 @@ from methods.tools.problems import (
     replicas,
     same,
     scores,
+    seen,
 )
 from workflow.lib.evaluation import scoring
 
@@ -70,14 +71,15 @@ def by_hand(method: type[Method]) -> None:
 
     derived = type(method.__name__, (method,), {"vjp": TrainedMethod.vjp, "folded": TrainedMethod.folded})
     at, who = problem(5, [SHOTS] * 5), replicas(method)
-    ours, theirs = (Run(one(), at.task, who) for one in (method, derived))
+    task, queries = as_needed(method, at.task, who[0]), seen(at.task, method().needs(who[0].params), at.queries)
+    ours, theirs = (Run(one(), task, who) for one in (method, derived))
     found, expected = (run.gradients(*next(run.batches)) for run in (ours, theirs))
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     for name, gradient in expected.items():
         gap = float((found[name] - gradient).abs().max()) / largest
         if not gap <= TOLERANCE:
             raise ContractError(f"expected `vjp` to agree with `logits`; found gradients of {name} that differ")
-    same(list(theirs.logits(at.queries).numpy()), list(ours.logits(at.queries).numpy()), "`folded` to equal `logits`")
+    same(list(theirs.logits(queries).numpy()), list(ours.logits(queries).numpy()), "`folded` to equal `logits`")
 
 
 def shipped(method: type[Method]) -> None:
@@ -85,11 +87,10 @@ def shipped(method: type[Method]) -> None:
     at, who = problem(5, [SHOTS] * 5), replicas(method)[0]
     try:
         program = method().export(as_needed(method, at.task, who), who)
+        queries = seen(at.task, method().needs(who.params), at.queries)
     except CannotShipError:
         return
-    same(
-        scores(method, at, [who]), [program(at.queries)], "what is shipped to give the logits of the fitted classifier"
-    )
+    same(scores(method, at, [who]), [program(queries)], "what is shipped to give the logits of the fitted classifier")
 
 
 def classes_permuted(method: type[Method]) -> None:

@@ -58,6 +58,8 @@ def needs(method: type[Method]) -> None:
         for name in method().needs(values):
             if name not in NEEDS:
                 raise ContractError(f"expected needs among {', '.join(NEEDS)}, found {name!r}{nearest(name, NEEDS)}")
+        if {"pre", "spatial_logits"} <= method().needs(values):
+            raise ContractError("expected one of pre and spatial_logits in the needs, which set what x is; found both")
 
 
 def hooks(method: type[Method]) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.contract.base import Candidate, Floats, Labels, Method, Replica, Support, Task, unit
+from methods.contract.base import Candidate, Floats, Labels, Method, Projection, Replica, Support, Task, unit
 from methods.contract.params import nearest
 from methods.contract.trained import TrainedMethod
 from workflow.lib.evaluation import engines
 
 DIM, SEEDS, SHOTS, QUERIES = 16, (0, 1), 4, 40
 SHORT = {"epochs": 4, "steps": 8}
+TURN = np.linalg.qr(np.random.default_rng(3).normal(size=(DIM, DIM)))[0].astype(np.float32)
+LAST = Projection(TURN, np.zeros(DIM, np.float32))  # of the made images: a turn, which loses nothing of them
 TOLERANCE = 2e-3  # of logits, relative to their spread: float32 sums in another order, solvers that stop early
 
 
@@ -48,7 +50,8 @@ class Problem:
 def problem(classes: int, counts: Sequence[int], noise: float = 0.6, other: Iterable[int] = ()) -> Problem:
     """Unit vectors around random centres, `counts[k]` of class k in each support; the text lies near the centres.
 
-    Each image has two views, near the same centre. The seeds in `other` draw other images than they would.
+    Each image has two views, near the same centre, and each class three prompts. The seeds in `other` draw other images
+    than they would.
     """
     rng = np.random.default_rng(7)
     centres = unit(rng.normal(size=(classes, DIM)))
@@ -73,6 +76,7 @@ def problem(classes: int, counts: Sequence[int], noise: float = 0.6, other: Iter
         logit_scale=20.0,
         engine=engines.engine(TrainedMethod),
         text_raw=(text * rng.uniform(8, 12, size=(classes, 1))).astype(np.float32),
+        text_each=near(np.stack([np.arange(classes)] * 3, 1)),
     )
     return Problem(task, queries, answers)
 
@@ -101,6 +105,7 @@ def scores(method: type[Method], at: Problem, who: Sequence[Replica], queries: F
     Raises ContractError for what is no array of that shape, and for a replica without a candidate.
     """
     asked = at.queries if queries is None else queries
+    asked = seen(at.task, method().needs(who[0].params), asked)
     last: dict[Replica, Floats] = {}
     for candidate in method().fit(as_needed(method, at.task, who[0]), who):
         last |= dict(zip(candidate.replicas, _logits(candidate, asked, at.task.classes), strict=True))
@@ -113,11 +118,30 @@ def scores(method: type[Method], at: Problem, who: Sequence[Replica], queries: F
 def as_needed(method: type[Method], task: Task, replica: Replica) -> Task:
     """The task without what the method doesn't say that it needs: there are features that don't have it."""
     needs = method().needs(replica.params)
-    supports = task.supports
-    if "views" not in needs:
-        supports = {seed: replace(support, views=None) for seed, support in supports.items()}
+    supports = {seed: _as_needed(task, needs, support) for seed, support in task.supports.items()}
     texts: dict[str, Any] = {} if "text" in needs else {"text": None, "text_raw": None}
-    return replace(task, supports=supports, **texts)
+    texts |= {} if "text_each" in needs else {"text_each": None}
+    return replace(task, supports=supports, projection=LAST if "pre" in needs else None, **texts)
+
+
+def _as_needed(task: Task, needs: frozenset[str], support: Support) -> Support:
+    x = seen(task, needs, support.x)
+    if support.views is None or "views" not in needs:
+        return replace(support, x=x, views=None)
+    return replace(support, x=x, views=seen(task, needs & {"pre"}, support.views))
+
+
+def seen(task: Task, needs: frozenset[str], x: Floats) -> Floats:
+    """Unit embeddings as a method with these needs sees the images: itself where it needs no array beside them."""
+    if "pre" in needs:
+        made = x @ LAST.weight.T
+    elif "spatial_logits" in needs:
+        cosines = x @ task.class_text().T
+        made = np.concatenate([x, np.tanh(cosines), task.logit_scale * cosines / 2], axis=1)
+    else:
+        return x
+    made.flags.writeable = False  # the copy is hidden from the check that inputs are left alone
+    return made
 
 
 def _logits(candidate: Candidate, queries: Floats, classes: int) -> Floats:

@@ -9,10 +9,10 @@ from PIL import Image
 
 from tests.encoding import tiny
 from workflow.lib.data.index import Index, write_index
-from workflow.lib.encoding import backbones, extraction, shards
+from workflow.lib.encoding import backbones, extraction, open_tower, shards
 from workflow.lib.encoding.shards import Part, Shard
 from workflow.lib.errors import UserError
-from workflow.lib.features import store
+from workflow.lib.features import arrays, store
 from workflow.lib.jobs import entry
 from workflow.scripts import features as extract_script
 from workflow.scripts import gather as gather_script
@@ -62,7 +62,7 @@ def whole(index, spec, tmp_path_factory):
 
 
 def extracted(folder, index, spec, count, **options):
-    """The features file made by the jobs of so many shards."""
+    """The features file made by the jobs of so many shards, or an array beside it."""
     write_index(folder / "index.json", index)
     parts = []
     for number in range(1, count + 1):
@@ -87,6 +87,32 @@ def test_gathered_features_without_views_are_the_bytes_that_the_plain_job_writes
     store.write(tmp_path / "plain", shards.gather(index, [part]))
     assert extracted(tmp_path, index, spec, 3).read_bytes() == (tmp_path / "plain").read_bytes()
     assert store.read(tmp_path / "plain").train_views is None
+
+
+@pytest.mark.parametrize("array", arrays.NAMES)
+def test_an_array_beside_them_is_the_same_bytes_from_any_number_of_shards(whole, index, spec, tmp_path, array):
+    views = 2 if array == "pre" else 0
+    paths = []
+    for count in (1, 3):
+        (tmp_path / str(count)).mkdir()
+        paths.append(extracted(tmp_path / str(count), index, spec, count, views=views, array=array))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    features = store.read(whole)
+    found = arrays.added(features, arrays.read(paths[0]), "here")
+    train = found.splits["train"]
+    if array == "pre":
+        weight, bias = found.projection
+        np.testing.assert_allclose(train.pre[:] @ weight + bias, train.x[:], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.views_pre[:] @ weight + bias, features.train_views[:], rtol=1e-4, atol=1e-5)
+    else:
+        assert train.spatial_logits.shape == (15, 2, 2)
+
+
+def test_a_tower_that_has_no_such_array_makes_a_file_that_says_so(whole, index, spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(open_tower, "VisionTransformer", type(None))
+    path = extracted(tmp_path, index, spec, 2, array="pre")
+    lacking = arrays.added(store.read(whole), arrays.read(path), "here").lacking
+    assert lacking["pre"].startswith("its image tower, a VisionTransformer, has no last projection")
 
 
 def test_texts_are_encoded_once(index, spec, monkeypatch):

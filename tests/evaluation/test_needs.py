@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods import Classifier, Method, Params, Replica, Task, unit
+from methods import Classifier, Method, Params, Projection, Replica, Task, unit
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import needs
 from workflow.lib.evaluation.bench import Bench, Cell
+from workflow.lib.features import arrays
 from workflow.lib.features.store import Features
 
 SETS = (("image",), ("image", "views"))
@@ -81,8 +82,8 @@ def test_of_features_from_elsewhere_the_file_is_where_it_can_be_put() -> None:
 
 
 def test_what_features_have_is_met(features: Features, viewed: Features) -> None:
-    assert needs.met(features) == {"image", "text"}
-    assert needs.met(viewed) == {"image", "text", "views"}
+    assert needs.met(features) == {"image", "text", "text_each"}
+    assert needs.met(viewed) == {"image", "text", "text_each", "views"}
     assert needs.met(make_features(text=False)) == {"image"}
 
 
@@ -104,5 +105,69 @@ def test_who_needs_no_views_gets_none(viewed: Features) -> None:
     _, tasks, _ = run(viewed, ("image",))
     assert tasks[0].supports[0].views is None
     variants = [{"variant": "-", "params": {"needs": each}} for each in SETS]
-    assert [cells.wants_views(Wants(), [one]) for one in variants] == [False, True]
-    assert cells.wants_views(Wants(), variants)
+    assert ["views" in cells.needed(Wants(), [one]) for one in variants] == [False, True]
+    assert "views" in cells.needed(Wants(), variants)
+
+
+# --- arrays beside the features ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(features: Features) -> Features:
+    """Features with both arrays."""
+    rng, (dim, classes) = np.random.default_rng(4), (features.splits["train"].x.shape[1], len(features.classnames))
+    for name, shape in (("pre", (11,)), ("spatial_logits", (2, classes))):
+        rows = {
+            key: rng.normal(size=(len(split.y), *shape)).astype(np.float32) for key, split in features.splits.items()
+        }
+        last = Projection(rng.normal(size=(11, dim)).astype(np.float32), np.ones(dim, np.float32))
+        made = arrays.Array(name, rows, features.metadata, projection=last if name == "pre" else None)
+        features = arrays.added(features, made, "here")
+    return features
+
+
+def test_who_needs_pre_sees_images_before_the_projection(beside: Features) -> None:
+    (before, pooled), tasks, bench = run(beside, ("image", "pre"), ("image",))
+    assert (before.reason, pooled.reason) == ("", "")
+    by_width = {task.dim: task for task in tasks}
+    assert set(by_width) == {11, beside.splits["train"].x.shape[1]}
+    assert np.array_equal(by_width[11].supports[1].x, beside.splits["train"].pre[bench.rows[1]])
+    assert (by_width[11].last_layer(), by_width[8].projection) == (beside.projection, None)
+    assert bench.task(False, {"pre"}).supports[0].views is None
+
+
+def test_who_needs_spatial_logits_sees_them_beside_the_unit_embedding(beside: Features) -> None:
+    (result,), tasks, bench = run(beside, ("image", "text", "spatial_logits"))
+    assert result.reason == ""
+    train, rows = beside.splits["train"], bench.rows[0]
+    x, first, second = tasks[0].tokens_apart(tasks[0].supports[0].x)
+    assert np.array_equal(x, unit(train.x[rows]))
+    assert np.array_equal(np.stack([first, second], 1), train.spatial_logits[rows])
+
+
+def test_a_support_of_no_images_has_no_arrays_and_the_right_widths(beside: Features) -> None:
+    cell = Cell("trial", "shapes", "tiny", "mine", "wants", "0", 1, "test", "last", [])
+    bench = Bench(cell, beside, "cpu", 1, lambda line: None)
+    assert [bench.task(False, [need]).supports[0].x.shape for need in arrays.NAMES] == [(0, 11), (0, 8 + 2 * 4)]
+
+
+def test_prompts_one_by_one_are_unit_and_for_those_who_need_them(features: Features) -> None:
+    _, tasks, _ = run(features, ("image", "text_each"))
+    assert np.array_equal(tasks[0].each_text(), unit(features.text))
+    assert run(features, ("image", "text"))[1][0].text_each is None
+
+
+def test_an_array_that_could_not_be_made_is_the_reason(features: Features) -> None:
+    lacking = replace(features, lacking={"pre": "its tower has none"})
+    (refused,), _, _ = run(lacking, ("image", "pre"))
+    assert refused.reason == "needs pre, which these features don't have: its tower has none"
+    elsewhere = replace(make_features(), metadata=ELSEWHERE)
+    (refused,), _, _ = run(elsewhere, ("image", "text_each"))
+    assert "put text_each_x (K, P, D)" in refused.reason
+
+
+def test_a_task_without_what_was_not_asked_for_says_what_to_name(features: Features) -> None:
+    _, tasks, _ = run(features, ("image",))
+    for ask, need in ((tasks[0].each_text, "text_each"), (tasks[0].last_layer, "pre")):
+        with pytest.raises(ValueError, match=f"the method must name `{need}` in its needs"):
+            ask()

@@ -8,6 +8,7 @@ from pathlib import Path
 from workflow.lib.jobs import orphans, stale_lock
 from workflow.lib.jobs.code import ROOT
 from workflow.lib.errors import UserError
+from methods.contract.base import ARRAYS
 from workflow.lib.study import images
 from workflow.lib.study.study import load as load_study
 
@@ -34,8 +35,9 @@ if MAIN and workflow.is_main_process and stale_lock.clear(Path(".snakemake")):
 DATA, FEATURES = STUDY.folders["data"], STUDY.folders["features"]
 RESULTS = f"{STUDY.folders['results']}/{STUDY.name}"
 # Shards are the study's own: of two studies that fill the same folder, neither takes the other's away.
-SHARD = f"{FEATURES}/{{backbone}}/.shards/{STUDY.name}/{{dataset}}.{{shard}}-of-{{shards}}.safetensors"
-GATHERED = f"{FEATURES}/{{backbone}}/.shards/{STUDY.name}/{{dataset}}.all-{{shards}}.safetensors"
+# `{array}` is empty, or the name of an array beside the features after a full stop: it has a file of its own.
+SHARD = f"{FEATURES}/{{backbone}}/.shards/{STUDY.name}/{{dataset}}{{array}}.{{shard}}-of-{{shards}}.safetensors"
+GATHERED = f"{FEATURES}/{{backbone}}/.shards/{STUDY.name}/{{dataset}}{{array}}.all-{{shards}}.safetensors"
 SCRIPTS = ROOT / "workflow" / "scripts"
 ENVIRONMENT = "../../environment.yml"  # seen from the rules' folder
 
@@ -54,6 +56,7 @@ os.environ.update(
 wildcard_constraints:
     dataset="[a-z0-9_]+",
     backbone="[a-z0-9_]+",
+    array="|".join(["", *(rf"\.{name}" for name in ARRAYS)]),
     method="[a-z0-9_]+",
     shots="0|[1-9][0-9]*|all",
     shard="[1-9][0-9]*",

@@ -2,6 +2,7 @@ rule evaluate:
     input:
         support_files,
         features=f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
+        arrays=array_files,
     output:
         metrics=f"{RESULTS}/metrics/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.json",
         predictions=f"{RESULTS}/predictions/{{dataset}}/{{backbone}}/{{method}}/{{shots}}.npz",
@@ -15,13 +16,13 @@ rule evaluate:
     resources:
         gpu=lambda wildcards: int(STUDY.methods[wildcards.method].method.gpu),
         mem_mb=lambda wildcards, input, attempt: estimates.cell_memory(
-            estimates.megabytes([input.features]),
+            estimates.megabytes([input.features, *input.arrays]),
             attempt,
             wildcards.shots,
             folds(wildcards),
         ),
         runtime=lambda wildcards, input, attempt: estimates.cell_minutes(
-            estimates.megabytes([input.features]),
+            estimates.megabytes([input.features, *input.arrays]),
             wildcards.shots,
             replicas(wildcards),
             attempt,
@@ -32,6 +33,7 @@ rule evaluate:
     params:
         spec=cell_spec,
         method=lambda wildcards: METHODS[wildcards.method],
+        arrays=array_options,
     message:
         "{wildcards.dataset}, {wildcards.backbone}: {wildcards.method}, shots {wildcards.shots}"
     # The last line is kept in the shell: on a full disk, or a read-only one, the log can't say why the cell failed. One
@@ -39,7 +41,7 @@ rule evaluate:
     shell:
         'eval "$STUDY_SHELL"; '
         "last=$(python -m workflow.scripts.warm evaluate {params.method} --spec {params.spec:q}"
-        " --features {input.features:q} --metrics {output.metrics:q}"
+        " --features {input.features:q} {params.arrays} --metrics {output.metrics:q}"
         " --predictions {output.predictions:q} --threads {threads}"
         " --jobs-per-gpu {resources.jobs_per_gpu} --minutes {resources.cell_minutes}"
         " 2>&1 | tee {log:q} | tail -n 1) && test -e {output.metrics:q} ||"

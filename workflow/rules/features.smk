@@ -27,13 +27,14 @@ rule dataset:
         " --root {params.root:q} --out {output:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
+# The features, and each array beside them that a method of the study needs: `planes.pre.safetensors`.
 rule features:
     input:
         unpack(feature_inputs),
     output:
-        f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
+        f"{FEATURES}/{{backbone}}/{{dataset}}{{array}}.safetensors",
     log:
-        f"{FEATURES}/{{backbone}}/{{dataset}}.log",
+        f"{FEATURES}/{{backbone}}/{{dataset}}{{array}}.log",
     priority: estimates.FIRST
     conda:
         ENVIRONMENT
@@ -50,14 +51,15 @@ rule features:
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
         reading=images_options,
+        what=what_is_made,
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         code=lambda wildcards: extraction_hash("features.py"),
     message:
-        "dataset {wildcards.dataset}: extracting features with {wildcards.backbone}"
+        "dataset {wildcards.dataset}: extracting {params.what} with {wildcards.backbone}"
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
-        " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.reading} --make {params.what} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 
@@ -68,7 +70,7 @@ rule shard:
     output:
         temp(SHARD),
     log:
-        f"{FEATURES}/{{backbone}}/{{dataset}}.{{shard}}-of-{{shards}}.log",
+        f"{FEATURES}/{{backbone}}/{{dataset}}{{array}}.{{shard}}-of-{{shards}}.log",
     priority: estimates.FIRST
     conda:
         ENVIRONMENT
@@ -84,6 +86,7 @@ rule shard:
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
         reading=images_options,
+        what=what_is_made,
         code=lambda wildcards: extraction_hash("features.py"),
     message:
         "dataset {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
@@ -91,7 +94,7 @@ rule shard:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards}"
-        " --templates {params.templates:q} {params.reading} --backbone {wildcards.backbone} --spec {params.spec:q}"
+        " --templates {params.templates:q} {params.reading} --make {params.what} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
 
@@ -102,7 +105,7 @@ rule gather:
     output:
         temp(GATHERED),
     log:
-        f"{FEATURES}/{{backbone}}/{{dataset}}.all-{{shards}}.log",
+        f"{FEATURES}/{{backbone}}/{{dataset}}{{array}}.all-{{shards}}.log",
     priority: estimates.FIRST
     conda:
         ENVIRONMENT

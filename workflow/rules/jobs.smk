@@ -9,6 +9,7 @@ from workflow.lib.jobs.code import DECIDES_NO_FEATURE, code_hash
 from workflow.lib.data import names
 from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines, supports
+from methods.contract.base import ARRAYS
 
 
 def extraction_hash(script, *files):
@@ -98,6 +99,11 @@ def duplicates_inputs(wildcards):
     return {"features": made} | ({} if bare else {"index": index_file(wildcards)})
 
 
+def what_is_made(wildcards):
+    """What a job of an extraction makes: the features, or an array beside them."""
+    return wildcards.array[1:] or "features"
+
+
 def images_options(wildcards):
     """How a model's images are read: augmented views, and what is let in or left out."""
     dataset = STUDY.datasets[wildcards.dataset]
@@ -148,6 +154,19 @@ def cell_spec(wildcards):
             "made_of": made_of(wildcards),
         }
     )
+
+
+def array_files(wildcards):
+    """The arrays beside the features that the cell's method needs: nobody else waits for them."""
+    spec = STUDY.methods[wildcards.method]
+    needed = set().union(*(spec.method.needs(params) for _, params in spec.variants))
+    made = f"{FEATURES}/{wildcards.backbone}/{wildcards.dataset}"
+    return [f"{made}.{name}.safetensors" for name in ARRAYS if name in needed]
+
+
+def array_options(wildcards, input):
+    """The options that name them."""
+    return " ".join(f"--array {shlex.quote(str(path))}" for path in input.arrays)
 
 
 def made_of(wildcards):

@@ -76,6 +76,7 @@ def _compute(
     from workflow.lib.evaluation import cell as cells
     from workflow.lib.evaluation import engines, predictions, records
     from workflow.lib.evaluation.bench import Bench
+    from workflow.lib.features import arrays as beside
     from workflow.lib.features import origin, store
 
     for name in engines.imports(type(method)):
@@ -84,6 +85,8 @@ def _compute(
     began = time.perf_counter()
     read = store.read(arguments.features, cell.stored())
     origin.check(read.metadata, cell.made_of, arguments.features)
+    for path in arguments.array:
+        read = beside.added(read, beside.read(path), path)
     bench = Bench(cell, read, device, arguments.threads, _log)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
@@ -125,6 +128,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="the cell as JSON")
     parser.add_argument("--features", required=True, help="features file to read")
+    parser.add_argument("--array", action="append", default=[], help="an array beside them that the method needs")
     parser.add_argument("--metrics", required=True, help="JSON to write")
     parser.add_argument("--predictions", required=True, help="npz to write")
     parser.add_argument("--code", default="", help="hash of the code behind the cell, for its provenance")

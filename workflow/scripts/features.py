@@ -1,5 +1,5 @@
-"""Make the features of one dataset under one backbone: from images, all or a shard of them, or from features made
-elsewhere."""
+"""Make the features of one dataset under one backbone, or an array beside them: from images, all or a shard of them, or
+from features made elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workflow.lib.data.index import Index
 from workflow.lib.encoding import shards
 from workflow.lib.encoding.shards import Part, Shard
 from workflow.lib.errors import UserError
-from workflow.lib.features import npz, store
+from workflow.lib.features import arrays, npz, npz_arrays, store
 from workflow.lib.features.store import Features
 from workflow.lib.jobs import devices, entry, logs
 
@@ -37,6 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--skip-bad-images", action="store_true", help="go on without images that can't be read")
     parser.add_argument("--max-pixels", type=int, help="pixels of the largest image that is read")
     parser.add_argument("--max-aspect", type=int, help="how many times as long as wide an image may be")
+    parser.add_argument("--make", choices=["features", *arrays.NAMES], default="features", help="(default: features)")
     parser.add_argument("--shard", type=int, default=1, help="which shard this job is, from 1 (default: 1)")
     parser.add_argument("--shards", type=int, default=1, help="in how many shards images are taken (default: 1)")
     parser.add_argument("--gathered", type=Path, help="the features, gathered from shards: they only get their name")
@@ -69,8 +70,13 @@ def rename(gathered: Path, out: Path) -> None:
             shutil.copyfile(gathered, temporary)
 
 
-def write(out: Path, made: Features) -> None:
-    """Write the features and say what they are."""
+def write(out: Path, made: Features | arrays.Array) -> None:
+    """Write the features, or an array beside them, and say what they are."""
+    if isinstance(made, arrays.Array):
+        arrays.write(out, made)
+        rows = ", ".join(f"{name} {part.shape}" for name, part in made.splits.items())
+        log.info("wrote %s: %s", out, rows or f"no {made.name}: {made.absent}")
+        return
     store.write(out, made)
     sizes = ", ".join(f"{name} {len(split.y)}" for name, split in made.splits.items())
     views = "" if made.train_views is None else f"; views of each train image: {made.train_views.shape[1]}"
@@ -83,8 +89,8 @@ def left_out(made: Features) -> str:
     return f"; left out: {len(missing)}" if missing else ""
 
 
-def from_elsewhere(arguments: argparse.Namespace) -> Features:
-    """The features in the file that the spec names for this dataset."""
+def from_elsewhere(arguments: argparse.Namespace) -> Features | arrays.Array:
+    """The features in the file that the spec names for this dataset, or the array that is asked for."""
     path = arguments.spec["features"].replace("{dataset}", arguments.dataset)
     log.info("reading %s", path)
     given = {key: arguments.spec[key] for key in ("logit_scale", "allow_zeros") if key in arguments.spec}
@@ -96,6 +102,8 @@ def from_elsewhere(arguments: argparse.Namespace) -> Features:
         "spec": arguments.spec,
         "weights_sha256": files.sha256(path),
     }
+    if arguments.make != "features":
+        return replace(npz_arrays.read(path, arguments.make, found), metadata=metadata)
     return replace(found, metadata=metadata)
 
 
@@ -110,7 +118,7 @@ def from_images(arguments: argparse.Namespace) -> None:
         listed = {"index": found.fingerprint()} | ({"names": found.prompt_names()} if found.names else {})
         part = replace(part, metadata=part.metadata | listed)
     if shard.count == 1:
-        write(arguments.out, shards.gather(found, [part]))
+        write(arguments.out, (shards.gather_array if part.array else shards.gather)(found, [part]))
     else:
         shards.write(arguments.out, part)
         log.info("wrote %s: %s, %d images", arguments.out, shard, 0 if part.x is None else len(part.x))
@@ -132,10 +140,11 @@ def extract(arguments: argparse.Namespace, found: Index, shard: Shard) -> Part:
         names={"dataset": arguments.dataset, "backbone": arguments.backbone},
         threads=arguments.threads,
         device=device,
-        views=arguments.views,
+        views=0 if arguments.make == "spatial_logits" else arguments.views,  # of the views there are none
         flip=not arguments.no_flip,
         shard=shard,
         reader=Reader(limits, skip=arguments.skip_bad_images),
+        array="" if arguments.make == "features" else arguments.make,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workflow.lib.data import index
 from workflow.lib.encoding import shards
-from workflow.lib.features import store
+from workflow.lib.features import arrays, store
 from workflow.lib.jobs import entry
 
 
@@ -24,7 +24,11 @@ def main() -> None:
     """Read, join, write, a few MB at a time."""
     arguments = parse_arguments()
     parts = [shards.read(path) for path in arguments.parts]
-    store.write(arguments.out, shards.gather(index.read_index(arguments.index), parts))
+    found = index.read_index(arguments.index)
+    if any(part.array for part in parts):
+        arrays.write(arguments.out, shards.gather_array(found, parts))
+    else:
+        store.write(arguments.out, shards.gather(found, parts))
 
 
 if __name__ == "__main__":

@@ -129,6 +129,12 @@ class Backbone:
         """Embeddings `(N, D)`, float32, not normalised, of N texts that the tokenizer made `(N, context)`."""
         return self._encode("encode_text", tokens.to(self.device))
 
+    @property
+    def visual(self) -> torch.nn.Module:
+        """The image tower."""
+        tower: torch.nn.Module = getattr(self.model, "visual")  # noqa: B009 - a module's attributes are of no known type
+        return tower
+
     def _encode(self, method: str, batch: torch.Tensor) -> torch.Tensor:
         import torch
 

@@ -20,6 +20,7 @@ from PIL.Image import Image
 from workflow.lib.data.index import Index
 from workflow.lib.encoding import backbones, bad_images, pipeline, preprocessing, prompts
 from workflow.lib.encoding.backbones import Backbone
+from workflow.lib.encoding.beside import Beside
 from workflow.lib.encoding.encoder import Encoder
 from workflow.lib.encoding.images import Preprocess, Reader, open_rgb
 from workflow.lib.encoding.shards import WHOLE, Part, Shard
@@ -30,6 +31,8 @@ from workflow.lib.jobs.memory import is_out_of_memory
 from workflow.lib.jobs.progress import bar
 
 log = logging.getLogger(__name__)
+
+Encode = Callable[[torch.Tensor], torch.Tensor]  # preprocessed images (N, 3, H, W) to one row each, on the CPU
 
 # On a CPU every thread has a batch of its own: small ones stay in its cache and share the work out evenly.
 DEFAULT_BATCH_SIZE = {"cpu": 16, "cuda": 64}
@@ -46,11 +49,15 @@ def extract(
     flip: bool = True,
     shard: Shard = WHOLE,
     reader: Reader | None = None,
+    array: str = "",
 ) -> Part:
     """Load the backbone of `spec` once, and take the shard's images and, in the first, the class names through it.
 
     `views` of every train image are added, half of them mirrored if `flip`. `names` goes into the metadata. Images are
-    opened by `reader`. Raises `UserError` where the model can't be loaded, images can't be read or memory runs out.
+    opened by `reader`. In place of the embeddings of images and views, `array` names one beside the features: where the
+    backbone has no such array the part is `absent`, with the reason.
+
+    Raises `UserError` where the model can't be loaded, images can't be read or memory runs out.
     """
     size = spec.get("batch_size") or DEFAULT_BATCH_SIZE[backbones.choose_device(device).type]
     paths = [index.root / file for entries in index.splits.values() for file, _ in entries]
@@ -65,18 +72,36 @@ def extract(
         backbone = backbones.load(spec, device)
         _introduce(backbone, spec)
         made = Part(logit_scale=backbone.logit_scale, metadata={**names, **_provenance(backbone, spec, templates)})
-        if shard.number == 1 and templates:
-            of_names = partial(embed_texts, backbone, templates=templates, batch_size=size, threads=threads)
-            made = replace(made, text=prompts.embed(index, templates, backbone.tokenizer, of_names))
+        of_names = partial(embed_texts, backbone, templates=templates, batch_size=size, threads=threads)
+        text = partial(prompts.embed, index, templates, backbone.tokenizer, of_names)
+        made, encode = _begun(made, backbone, array, text if templates else None, shard)
+        if made.absent:
+            return made
         if rows:
-            made = replace(made, start=rows.start, x=embed_images(backbone, mine, size, threads, reader=reader))
+            x = embed_images(backbone, mine, size, threads, reader=reader, encode=encode)
+            made = replace(made, start=rows.start, x=x)
         if views:
             how = augmentation(backbone, flip)
             made = replace(made, metadata={**(made.metadata or {}), "views": {"count": views, **how.describe()}})
         if view_rows:
-            found = embed_views(backbone, [viewed[row] for row in view_rows], how, views, size, threads, reader)
+            ours = [viewed[row] for row in view_rows]
+            found = embed_views(backbone, ours, how, views, size, threads, reader, encode)
             made = replace(made, views_start=view_rows.start, views=found)
     return replace(made, left_out=bad_images.told(index.root, reader))
+
+
+def _begun(
+    made: Part, backbone: Backbone, array: str, text: Callable[[], NDArray[np.float32]] | None, shard: Shard
+) -> tuple[Part, Encode]:
+    """The part with what is made once, and what makes its rows; or a part that is `absent`."""
+    if not array:
+        return replace(made, text=text() if shard.number == 1 and text else None), backbone.encode_images
+    try:
+        beside = Beside(backbone, array, text)
+    except ValueError as error:
+        log.info("no %s: %s", array, error)
+        return replace(made, array=array, absent=str(error)), backbone.encode_images
+    return replace(made, array=array, projection=beside.projection), beside
 
 
 def _introduce(backbone: Backbone, spec: Mapping[str, Any]) -> None:
@@ -129,15 +154,16 @@ def embed_images(
     threads: int,
     decode_ahead: bool | None = None,
     reader: Callable[[Path], Image] = open_rgb,
+    encode: Encode | None = None,
 ) -> NDArray[np.float32]:
-    """Pooled embeddings `(N, D)`, not normalised, of the images in `paths`, with a progress line.
+    """Pooled embeddings `(N, D)`, not normalised, of the images in `paths`, or what `encode` makes of them.
 
     On a GPU `threads` threads decode ahead of the forward pass (`decode_ahead`). On a CPU both want the same cores, and
     a forward pass spread over cores waits wherever a decoder takes one of them; so there each of `threads` threads
     takes whole batches from file to embedding, on one core.
     """
     with bar(len(paths), "images") as progress:
-        made = embedded(backbone, paths, batch_size, threads, reader, decode_ahead)
+        made = embedded(backbone, paths, batch_size, threads, reader, decode_ahead, encode)
         return pipeline.gather(made, len(paths), progress.update)
 
 
@@ -148,13 +174,14 @@ def embedded(
     threads: int,
     reader: Callable[[Path], Image] = open_rgb,
     decode_ahead: bool | None = None,
+    encode: Encode | None = None,
 ) -> Iterator[torch.Tensor]:
     """The same, batch by batch, `(B, D)` each: a few of them at a time are in memory."""
     preprocess = Preprocess(backbone.preprocess, reader)
     ahead = backbone.device.type != "cpu" if decode_ahead is None else decode_ahead
-    batches, encode = pipeline.batches(paths, batch_size), _encoder(backbone, preprocess, batch_size)
+    batches, encoder = pipeline.batches(paths, batch_size), _encoder(backbone, preprocess, batch_size, encode)
     with pipeline.one_core_a_thread(backbone.device):
-        yield from pipeline.both(preprocess.load, encode, batches, threads, ahead)
+        yield from pipeline.both(preprocess.load, encoder, batches, threads, ahead)
 
 
 def embed_views(
@@ -165,15 +192,19 @@ def embed_views(
     batch_size: int,
     threads: int,
     reader: Callable[[Path], Image] = open_rgb,
+    encode: Encode | None = None,
 ) -> NDArray[np.float32]:
-    """Pooled embeddings `(N, count, D)`, not normalised, of views of images, each with its row in its split."""
+    """Pooled embeddings `(N, count, D)`, not normalised, of views of images, each with its row in its split.
+
+    Or what `encode` makes of them.
+    """
     ahead = backbone.device.type != "cpu"
     batches = pipeline.batches(images, _images_at_once(batch_size, count))
-    encode = _encoder(backbone, Preprocess(backbone.preprocess), batch_size)
+    encoder = _encoder(backbone, Preprocess(backbone.preprocess), batch_size, encode)
     total = len(images) * count
     load = partial(load_views, how, count, opened=reader)
     with bar(total, "views", unit="views") as progress, pipeline.one_core_a_thread(backbone.device):
-        made = pipeline.both(load, encode, batches, threads, ahead)
+        made = pipeline.both(load, encoder, batches, threads, ahead)
         x = pipeline.gather(made, total, progress.update)
     return x.reshape(len(images), count, -1)
 
@@ -183,9 +214,10 @@ def _images_at_once(batch_size: int, views: int) -> int:
     return max(1, batch_size // max(1, views))
 
 
-def _encoder(backbone: Backbone, preprocess: Preprocess, batch_size: int) -> Encoder:
-    """From bytes `(N, H, W, 3)` to embeddings `(N, D)`."""
-    return Encoder(lambda images: backbone.encode_images(preprocess.finish(images.to(backbone.device))), batch_size)
+def _encoder(backbone: Backbone, preprocess: Preprocess, batch_size: int, encode: Encode | None) -> Encoder:
+    """From bytes `(N, H, W, 3)` to embeddings `(N, D)`, or what `encode` makes of preprocessed images."""
+    forward = encode or backbone.encode_images
+    return Encoder(lambda images: forward(preprocess.finish(images.to(backbone.device))), batch_size)
 
 
 def embed_texts(

@@ -33,9 +33,9 @@ def both(
 
 def gather(results: Iterable[torch.Tensor], total: int, done: Callable[[int], object]) -> NDArray[np.float32]:
     """The `total` rows of all results, each put into its place as it comes: they are never in memory twice."""
-    gathered, end = np.empty((0, 0), np.float32), 0
+    gathered, end = np.empty((0, 0), np.float32), 0  # of no rows the width is not known
     for part in results:
-        gathered = gathered if end else np.empty((total, part.shape[1]), np.float32)
+        gathered = gathered if end else np.empty((total, *part.shape[1:]), np.float32)
         gathered[end : end + len(part)] = part.numpy()
         end += len(part)
         done(len(part))

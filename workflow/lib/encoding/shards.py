@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from methods.contract.base import Projection
 from workflow.lib.data.index import Index
 from workflow.lib.errors import UserError
-from workflow.lib.features import tensorfile
+from workflow.lib.features import arrays, tensorfile
 from workflow.lib.features.blocks import Array, Rows
 from workflow.lib.features.store import Features, Split
 from workflow.lib.features.tensorfile import TensorFile
@@ -51,6 +52,9 @@ class Part:
     `views (M, V, D)` are those of the images `views_start` and up of train. The first shard alone has the `text`. The
     rows of images `left_out`, which can't be read, with the reason for each, say nothing. A shard without images has
     neither `x` nor metadata.
+
+    Of an `array` beside the features, `x` and `views` are its rows, with the `projection`; or it says why it is
+    `absent`.
     """
 
     start: int = 0
@@ -61,6 +65,9 @@ class Part:
     logit_scale: float = 0.0
     metadata: dict[str, Any] | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    array: str = ""
+    projection: Projection | None = None
+    absent: str = ""
 
 
 def write(path: str | os.PathLike[str], part: Part) -> None:
@@ -68,7 +75,10 @@ def write(path: str | os.PathLike[str], part: Part) -> None:
     tensors = {"x": part.x, "views": part.views, "text": part.text}
     numbers = {"start": part.start, "views_start": part.views_start, "logit_scale": part.logit_scale}
     made: dict[str, Rows] = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    tensorfile.write(path, made, {"part": numbers, "made": part.metadata, "left_out": dict(part.left_out)})
+    if part.projection is not None:
+        made |= part.projection._asdict()
+    beside = {"array": part.array, "absent": part.absent}
+    tensorfile.write(path, made, {"part": numbers | beside, "made": part.metadata, "left_out": dict(part.left_out)})
 
 
 def read(path: str | os.PathLike[str]) -> Part:
@@ -79,7 +89,8 @@ def read(path: str | os.PathLike[str]) -> Part:
     text = np.asarray(file["text"]) if "text" in file else None
     x, views = (file.get(name) for name in ("x", "views"))
     numbers, made, left_out = (file.metadata[key] for key in ("part", "made", "left_out"))
-    return Part(**numbers, x=x, views=views, text=text, metadata=made, left_out=left_out)
+    last = Projection(*(np.asarray(file[key]) for key in Projection._fields)) if "weight" in file else None
+    return Part(**numbers, x=x, views=views, text=text, metadata=made, left_out=left_out, projection=last)
 
 
 def gather(index: Index, parts: Sequence[Part]) -> Features:
@@ -108,6 +119,16 @@ def gather(index: Index, parts: Sequence[Part]) -> Features:
     metadata = {**(made[0].metadata or {}), **({"left_out": left_out} if left_out else {})}
     text, scale = made[0].text, made[0].logit_scale
     return Features(splits, index.classnames, text, scale, metadata, views, files, folds=folds)
+
+
+def gather_array(index: Index, parts: Sequence[Part]) -> arrays.Array:
+    """The array beside the features of the images in `index`, likewise."""
+    first = next(part for part in parts if part.metadata is not None)
+    if first.absent:
+        return arrays.Array(first.array, metadata=first.metadata or {}, absent=first.absent)
+    made = gather(index, parts)
+    rows = {name: split.x for name, split in made.splits.items()}
+    return arrays.Array(first.array, rows, made.metadata, made.train_views, first.projection)
 
 
 def _kept(files: Sequence[str], left_out: Mapping[str, str]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """What a cell is to compute, and the fixed part of it: supports, queries, and how they are handed to the method."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,11 @@ from workflow.lib.evaluation import cross_validation, scoring, support_files, su
 from workflow.lib.evaluation.cross_validation import Table
 from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Judge, Queries
 from workflow.lib.features.blocks import Rows
-from workflow.lib.features.store import Features
+from workflow.lib.features.store import Features, Split
 
 Log = Callable[[str], None]
 _SLICE = 4096  # rows
+Needs = Collection[str]
 AS_CONFIGURED = "which no fold can leave out: parameters as configured, the last epoch"
 
 
@@ -141,10 +142,14 @@ class Bench:
     def _draw_val(self, seed: int) -> Labels:
         return supports.draw_val(self.features.splits["val"].y, self.features.classnames, self.cell.shots, seed)
 
-    def task(self, raw: bool, views: bool = False, engine: Engine | None = None) -> Task:
-        """What the method sees: supports of all seeds and text, nothing of the reported split."""
+    def task(self, raw: bool, needs: Needs = (), engine: Engine | None = None) -> Task:
+        """What the method sees: supports of all seeds and text, nothing of the reported split.
+
+        `needs` are those of its variants: of what only some methods need, nothing else is read.
+        """
+        each = self.features.each_text() if "text_each" in needs else None
         return Task(
-            supports={seed: self._support(rows, raw, views) for seed, rows in self.rows.items()},
+            supports={seed: self._support(rows, raw, needs) for seed, rows in self.rows.items()},
             classnames=self.features.classnames,
             shots=self.cell.shots,
             text=self.features.class_text(),
@@ -156,31 +161,34 @@ class Bench:
             engine=engine,
             curve=self.cell.curve,
             text_raw=self.features.raw_text(),
+            text_each=None if each is None else unit(each),
+            projection=self.features.projection if "pre" in needs else None,
         )
 
-    def _support(self, rows: Labels, raw: bool, views: bool) -> Support:
-        train, augmented = self.features.splits["train"], self.features.train_views
-        x, y = _taken(train.x, rows, raw), train.y[rows]
-        if augmented is None or not views:
+    def _support(self, rows: Labels, raw: bool, needs: Needs) -> Support:
+        train, pre = self.features.splits["train"], "pre" in needs
+        augmented = self.features.views_pre if pre else self.features.train_views
+        x, y = _rows(train, rows, raw, needs), train.y[rows]
+        if augmented is None or "views" not in needs:
             return Support(x, y)
         wanted: Floats = augmented[rows]
-        if raw:
+        if raw or pre:
             return Support(x, y, wanted)
         lengths = np.sqrt(np.einsum("nvd,nvd->nv", wanted, wanted))  # without a copy, which a norm would make
         return Support(x, y, _made_unit(wanted), lengths)
 
-    def judge(self, raw: bool, held_out: Mapping[Replica, Table] | None = None) -> Judge:
+    def judge(self, raw: bool, needs: Needs = (), held_out: Mapping[Replica, Table] | None = None) -> Judge:
         """The evaluator's side: the reported split, `val` where a regime looks at it, and the scores out of folds."""
-        val = self._queries("val", raw) if self.cell.looks_at_val else None
+        val = self._queries("val", raw, needs) if self.cell.looks_at_val else None
         classes = len(self.features.classnames)
-        report = self._queries(self.cell.report, raw)
+        report = self._queries(self.cell.report, raw, needs)
         # Of a fold's images nothing is chosen, and accuracies alone add up to that of all images.
         metric = self.cell.metric if self.without is None else "accuracy"
         return Judge(self.cell.regimes, classes, report, val, self._few, metric, held_out)
 
-    def _queries(self, split: str, raw: bool) -> Queries:
+    def _queries(self, split: str, raw: bool, needs: Needs) -> Queries:
         part = self.features.splits[split]
-        return Queries(self.on_device(_taken(part.x, np.arange(len(part.y)), raw)), part.y)
+        return Queries(self.on_device(_rows(part, np.arange(len(part.y)), raw, needs)), part.y)
 
     def on_device(self, x: Floats) -> Array:
         if self.device == "cpu":
@@ -197,6 +205,18 @@ def _two_classes(cell: Cell, split: str, labels: Labels) -> None:
             f"metric: auroc compares the images of a class with others, and all {len(labels)} images of "
             f"{cell.dataset}'s {split} are of one class; allowed there: {', '.join(scoring.FROM_GUESSES)}, accuracy"
         )
+
+
+def _rows(split: Split, rows: Labels, raw: bool, needs: Needs) -> Floats:
+    """What a method with these needs is to see of some images: see `Support`."""
+    if "pre" in needs and split.pre is not None:
+        before: Floats = split.pre[rows]
+        return before
+    x = _taken(split.x, rows, raw)
+    if "spatial_logits" in needs and split.spatial_logits is not None:
+        both = split.spatial_logits[rows]
+        return np.concatenate([x, both[:, 0], both[:, 1]], axis=1)  # a reshape would not do with no rows
+    return x
 
 
 def _taken(x: Rows, rows: Labels, raw: bool) -> Floats:

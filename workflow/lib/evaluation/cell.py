@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from methods.contract.base import Method, Replica, Task
+from methods.contract.base import ARRAYS, Method, Replica, Task
 from workflow.lib.evaluation import engines, fitting, needs, scoring, tuning, whole
 from workflow.lib.evaluation.bench import Bench
 from workflow.lib.evaluation.protocol import Outcome
@@ -48,11 +48,11 @@ def _whole(bench: Bench, results: Sequence[Result]) -> Result:
 def _evaluate(bench: Bench, method: Method) -> list[Result]:
     there = needs.met(bench.features)
     results = []
-    for wanted, group in _by_features(method, bench.cell.variants):
+    for (raw, _), group in _by_features(method, bench.cell.variants):
         runnable = [variant for variant in group if method.needs(variant["params"]) <= there]
         results += [_refused(bench, method, variant) for variant in group if variant not in runnable]
         if runnable:
-            results += _run(bench, method, runnable, wanted)
+            results += _run(bench, method, runnable, raw)
     order = [variant["variant"] for variant in bench.cell.variants]
     results.sort(key=lambda result: order.index(result.variant))
     return [_tuned(bench, results)] if bench.cell.tuned else results
@@ -81,13 +81,13 @@ def _settings(swept: Iterable[str], result: Result) -> dict[str, Any]:
 
 def _by_features(
     method: Method, variants: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[bool, list[Mapping[str, Any]]]]:
-    """The variants that take raw features and those that take unit ones."""
+) -> Iterator[tuple[tuple[bool, list[str]], list[Mapping[str, Any]]]]:
+    """The variants that see the same of the images: unit or raw, and which arrays beside."""
 
-    def raw(variant: Mapping[str, Any]) -> bool:
-        return method.raw(variant["params"])
+    def seen(variant: Mapping[str, Any]) -> tuple[bool, list[str]]:
+        return method.raw(variant["params"]), sorted(method.needs(variant["params"]) & set(ARRAYS))
 
-    for wanted, group in groupby(sorted(variants, key=raw), key=raw):
+    for wanted, group in groupby(sorted(variants, key=seen), key=seen):
         yield wanted, list(group)
 
 
@@ -96,15 +96,16 @@ def _refused(bench: Bench, method: Method, variant: Mapping[str, Any]) -> Result
     return Result(variant["variant"], variant["params"], 0, {}, reason)
 
 
-def wants_views(method: Method, variants: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a variant needs the augmented views: nobody else's job reads them."""
-    return any("views" in method.needs(variant["params"]) for variant in variants)
+def needed(method: Method, variants: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """What some variant needs, the augmented views for one: nobody else's job reads them."""
+    return frozenset().union(*(method.needs(variant["params"]) for variant in variants))
 
 
 def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], raw: bool) -> list[Result]:
-    task = bench.task(raw, wants_views(method, variants), engines.engine(type(method)))
+    wanted = needed(method, variants)
+    task = bench.task(raw, wanted, engines.engine(type(method)))
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
-    found = chosen(bench, method, task, replicas, raw)
+    found = chosen(bench, method, task, replicas, raw, wanted)
     return [
         Result(
             variant["variant"],
@@ -116,10 +117,12 @@ def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], ra
     ]
 
 
-def chosen(bench: Bench, method: Method, task: Task, replicas: Sequence[Replica], raw: bool) -> dict[Replica, Outcome]:
+def chosen(
+    bench: Bench, method: Method, task: Task, replicas: Sequence[Replica], raw: bool, wanted: frozenset[str]
+) -> dict[Replica, Outcome]:
     """What each replica comes to, after the cross-validation of its support where a regime chooses by it."""
     tables = bench.tables(method, task, replicas)
-    judge = bench.judge(raw, tables)
+    judge = bench.judge(raw, wanted, tables)
     found = fitting.outcomes(method, task, replicas, judge)
     # The whole support may take more steps than its folds: which candidate is which is known once it has been trained.
     again = [one for one, table in tables.items() if not table.fits(found[one].points)]

@@ -4,7 +4,11 @@ from collections.abc import Collection
 
 from workflow.lib.features.store import Features
 
-_FROM_ELSEWHERE = {"text": "put text_x (K, D) into their npz file", "views": "put train_views (N, V, D) there"}
+_FROM_ELSEWHERE = {
+    "text": "put text_x (K, D) into their npz file",
+    "text_each": "put text_each_x (K, P, D), each class in each of P prompts, into their npz file",
+    "views": "put train_views (N, V, D) there",
+}
 _EXTRACTED = {"views": "set 'views' in the dataset's entry"}
 _NEVER = {
     "spatial": "they are one pooled embedding of each image",
@@ -15,13 +19,22 @@ _NEVER = {
 
 def met(features: Features) -> frozenset[str]:
     """The needs that these features meet."""
-    there = {"image": True, "text": features.text is not None, "views": features.train_views is not None}
+    images = features.splits.values()
+    there = {
+        "image": True,
+        "text": features.text is not None,
+        "text_each": features.each_text() is not None,
+        "views": features.train_views is not None,
+        "pre": features.projection is not None,
+        "spatial_logits": all(split.spatial_logits is not None for split in images),
+    }
     return frozenset(need for need, has in there.items() if has)
 
 
 def reason(needs: Collection[str], features: Features) -> str:
     """Why a method with these needs can't be run on the features, and what can be done about it."""
     missing = sorted(set(needs) - met(features))
-    advice = _NEVER | (_FROM_ELSEWHERE if "features" in features.metadata.get("spec", {}) else _EXTRACTED)
+    advice = dict(_NEVER) | dict(features.lacking)
+    advice |= _FROM_ELSEWHERE if "features" in features.metadata.get("spec", {}) else _EXTRACTED
     remedies = "; ".join(advice[need] for need in missing if need in advice)
     return f"needs {', '.join(missing)}, which these features don't have" + (f": {remedies}" if remedies else "")

@@ -13,13 +13,13 @@ import numpy as np
 from methods.contract.base import Labels
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation.protocol import Choice, Outcome
-from workflow.lib.features.store import Features, Split
+from workflow.lib.features.store import Features
 
 
 def reported(features: Features, split: str, rows: Labels | None = None) -> Features:
     """The features with all images of train, or these rows of them, as the split that is reported."""
     train = features.splits["train"]
-    part = train if rows is None else Split(train.x[rows], train.y[rows])
+    part = train if rows is None else train.part(rows)
     return replace(features, splits={"train": train, split: part})
 
 

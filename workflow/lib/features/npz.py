@@ -23,6 +23,7 @@ NAMES = (
     "train_views",
     "classnames",
     "text_x",
+    "text_each_x",
     "logit_scale",
 )
 DEFAULT_LOGIT_SCALE = 100.0  # exp(logit_scale) of most CLIP models, which clip it there in training
@@ -34,7 +35,8 @@ def read_npz(path: str | os.PathLike[str], logit_scale: float | None = None, all
     """Read features from an npz file, without pickles.
 
     It holds `train_x (N, D)`, `train_y (N,)`, the same for `val` and `test` where they exist, `classnames (K,)`, and
-    optionally `text_x (K, D)`, `logit_scale ()` and `train_views (N, V, D)`, V augmented views of each image. Any
+    optionally `text_x (K, D)`, `text_each_x (K, P, D)`, the P prompts of each class one by one, `logit_scale ()` and
+    `train_views (N, V, D)`, V augmented views of each image. Without `text_x` the prompts are its text. Any
     floating-point and integer types; nothing need be normalised. `logit_scale` goes before what the file says, and is
     not doubted. A row of zeros is refused unless `allow_zeros`, which has them counted in the metadata as `zeros`.
     Raises `UserError` where it holds anything else under these names.
@@ -48,6 +50,9 @@ def read_npz(path: str | os.PathLike[str], logit_scale: float | None = None, all
     _check_first_label(tensors, len(names), where)
     if "text_x" in arrays:
         tensors["text"] = _one_template(arrays["text_x"], len(names), tensors["train_x"], where)
+    if "text_each_x" in arrays:
+        tensors["text_each"] = _each_template(arrays["text_each_x"], len(names), where)
+        tensors.setdefault("text", tensors["text_each"])
     scale = arrays.get("logit_scale", np.array(DEFAULT_LOGIT_SCALE)) if logit_scale is None else np.array(logit_scale)
     tensors["logit_scale"] = scale.astype(np.float64) if scale.dtype.kind in "iu" else scale
     made = assemble(tensors, names, {}, where)
@@ -82,13 +87,20 @@ def _check_first_label(tensors: dict[str, Array], classes: int, where: str) -> N
         raise UserError(f"{where}: labels go from 1 to {classes}, and are wanted from 0 to {classes - 1}: save {keys}")
 
 
+def _each_template(text: Array, classes: int, where: str) -> Array:
+    """`text_each_x (K, P, D)`: P prompts of each class."""
+    if text.ndim != 3 or text.shape[0] != classes or 0 in text.shape:
+        raise UserError(f"{where}: text_each_x is {kind(text)}; shape (K, P, D) with K = {classes} is wanted")
+    return text
+
+
 def _one_template(text: Array, classes: int, x: Array, where: str) -> Array:
     """`text_x (K, D)` as `(K, 1, D)`: text from elsewhere counts as one template."""
     wanted = f"shape (K, D) with K = {classes} is wanted"
     if text.ndim == 3 and text.shape[0] == classes:
         raise UserError(
             f"{where}: text_x is {kind(text)}; {wanted}: save the mean over templates, "
-            "(t / np.linalg.norm(t, axis=-1, keepdims=True)).mean(1) of these t"
+            "(t / np.linalg.norm(t, axis=-1, keepdims=True)).mean(1) of these t, or t itself as text_each_x"
         )
     if text.ndim != 2:
         raise UserError(f"{where}: text_x is {kind(text)}; {wanted}")
@@ -116,7 +128,8 @@ def _zeros(features: Features, allowed: bool, where: str) -> dict[str, list[int]
     """The rows of zeros by array. Raises `UserError` for the first unless `allowed`; in text they never are."""
     arrays: dict[str, Rows] = {f"{name}_x": split.x for name, split in features.splits.items()}
     arrays |= {} if features.train_views is None else {"train_views": features.train_views}
-    texts = {} if features.text is None else {"text_x": features.text}
+    texts = {} if features.text_each is None else {"text_each_x": features.text_each}
+    texts |= {} if features.text is None or features.text is features.text_each else {"text_x": features.text}
     found: dict[str, list[int]] = {}
     for key, array in (arrays | texts).items():
         rows = np.flatnonzero((~np.asarray(array).any(axis=-1)).reshape(len(array), -1).any(axis=1))

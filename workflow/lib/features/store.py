@@ -3,6 +3,7 @@
 A features file is safetensors: `train_x (N, D)` float32, not normalised, and `train_y (N,)` int64, the same for `val`
 and `test` where they exist, `text (K, T, D)` (one embedding per class and template) where there is text,
 `train_views (N, V, D)` (augmented views of the train images, not normalised) where they were asked for,
+`text_each (K, P, D)` where features made elsewhere have it (those of a model have `text`, which is the same),
 `logit_scale ()`, `train_files`, the names of the images, where there are images, and `train_folds (N,)` int64 where
 the dataset is cross-validated. What the features depend on is metadata. Embeddings are read when rows of them are
 taken: see `workflow.lib.features.tensorfile`. Needs no torch.
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.contract.base import unit
+from methods.contract.base import Projection, unit
 from workflow.lib.data.index import SPLITS, check_classnames
 from workflow.lib.errors import UserError
 from workflow.lib.features import filelists, tensorfile
@@ -28,15 +29,26 @@ from workflow.lib.features.filelists import FileLists
 from workflow.lib.features.tensorfile import TensorFile
 
 _VIEWS = "train_views"
+_TEXT_EACH = "text_each"
 _FOLDS = "train_folds"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split: embeddings `x (N, D)` float32, not normalised, and class indices `y (N,)` int64."""
+    """Images of one split: embeddings `x (N, D)` float32, not normalised, and class indices `y (N,)` int64.
+
+    `pre (N, D')` and `spatial_logits (N, 2, K)` are there where they were read too: `workflow.lib.features.arrays`.
+    """
 
     x: Rows
     y: NDArray[np.int64]
+    pre: Rows | None = None
+    spatial_logits: Rows | None = None
+
+    def part(self, rows: NDArray[np.int64]) -> Split:
+        """Some of the images."""
+        pre, spatial = (None if rest is None else rest[rows] for rest in (self.pre, self.spatial_logits))
+        return Split(self.x[rows], self.y[rows], pre, spatial)
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,8 @@ class Features:
     `metadata` is JSON-like: what the features were made from. `train_views (N, V, D)` are augmented views of the images
     of train, not normalised, or `None`. `files` lists the images of each split, where there are images. `sha256` is the
     checksum of the file that they were read from. `folds (N,)` are those of the images of train, from 0, or `None`.
+    `text_each (K, P, D)` are the prompts one by one, not normalised, where `text` is not already that. `projection` and
+    `views_pre (N, V, D')` come with `pre`. `lacking` says of an array that was looked for why there is none.
     """
 
     splits: Mapping[str, Split]
@@ -57,6 +71,15 @@ class Features:
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sha256: str = ""
     folds: NDArray[np.int64] | None = None
+    text_each: NDArray[np.float32] | None = None
+    projection: Projection | None = None
+    views_pre: Rows | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+    def each_text(self) -> NDArray[np.float32] | None:
+        """Every prompt's embedding `(K, P, D)`, not normalised. A model's `text` is that; one from elsewhere is not."""
+        from_elsewhere = "features" in self.metadata.get("spec", {})
+        return self.text if self.text_each is None and not from_elsewhere else self.text_each
 
     def class_text(self) -> NDArray[np.float32] | None:
         """The unit text embedding of each class `(K, D)`: templates normalised, averaged, normalised again."""
@@ -81,10 +104,8 @@ def write(path: str | os.PathLike[str], features: Features) -> None:
         tensors[filelists.key(name)] = filelists.pack(listed)
     if features.text is not None:
         tensors["text"] = features.text
-    if features.train_views is not None:
-        tensors[_VIEWS] = features.train_views
-    if features.folds is not None:
-        tensors[_FOLDS] = features.folds
+    beside = {_TEXT_EACH: features.text_each, _VIEWS: features.train_views, _FOLDS: features.folds}
+    tensors |= {name: array for name, array in beside.items() if array is not None}
     tensorfile.write(path, tensors, {**features.metadata, "classnames": features.classnames})
 
 
@@ -106,7 +127,10 @@ def read(path: str | os.PathLike[str], splits: Collection[str] | None = None) ->
     scale = np.asarray(file["logit_scale"])
     if scale.shape:
         raise UserError(f"{file.where}: logit_scale is {kind(scale)}; a single number is wanted")
-    features = Features(found, tuple(names), text, float(scale), metadata, views, FileLists(file), file.sha256, folds)
+    each = np.asarray(file[_TEXT_EACH]) if _TEXT_EACH in file else None
+    features = Features(
+        found, tuple(names), text, float(scale), metadata, views, FileLists(file), file.sha256, folds, each
+    )
     check(features, file.where)
     return features
 
@@ -135,7 +159,9 @@ def assemble(tensors: Mapping[str, Array], classnames: list[str], metadata: dict
     if scale.size != 1:
         raise UserError(f"{where}: logit_scale is {kind(scale)}; a single number is wanted")
     views = _floats(tensors, _VIEWS, where) if _VIEWS in tensors else None
-    features = Features(splits, tuple(classnames), text, float(scale.reshape(())), metadata, views)
+    each = _floats(tensors, _TEXT_EACH, where) if _TEXT_EACH in tensors else None
+    scalar = float(scale.reshape(()))
+    features = Features(splits, tuple(classnames), text, scalar, metadata, views, text_each=each)
     check(features, where)
     for name, split in splits.items():
         check_finite(np.asarray(split.x), f"{name}_x", 0, where)
@@ -176,8 +202,9 @@ def check(features: Features, where: str) -> None:
         widths = {f"{name}_x": _check_split(name, split, features) for name, split in features.splits.items()}
         if not widths:
             raise UserError("no images: train_x and train_y are wanted")
-        if features.text is not None:
-            widths["text"] = _check_text(features.text, len(features.classnames))
+        texts = {"text": features.text, _TEXT_EACH: features.text_each}
+        there = {name: text for name, text in texts.items() if text is not None}
+        widths |= {name: _check_text(text, len(features.classnames), name) for name, text in there.items()}
         if features.train_views is not None:
             widths[_VIEWS] = _check_views(features.train_views, features)
         if features.folds is not None and features.folds.shape != features.splits["train"].y.shape:
@@ -208,12 +235,12 @@ def _check_split(name: str, split: Split, features: Features) -> int:
     return int(x.shape[1])
 
 
-def _check_text(text: NDArray[np.float32], classes: int) -> int:
+def _check_text(text: NDArray[np.float32], classes: int, name: str) -> int:
     """Check the text embeddings; returns D."""
     if text.dtype != np.float32 or text.ndim != 3 or text.shape[0] != classes or 0 in text.shape:
-        raise UserError(f"text has shape {text.shape}; (K, T, D) with K = {classes} is wanted")
+        raise UserError(f"{name} has shape {text.shape}; (K, T, D) with K = {classes} is wanted")
     if not np.isfinite(text).all():
-        raise UserError("text has NaN or infinite values")
+        raise UserError(f"{name} has NaN or infinite values")
     return int(text.shape[2])
 
 

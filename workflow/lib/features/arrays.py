@@ -1,0 +1,130 @@
+"""Arrays beside the pooled features, each in a file of its own: only the methods that need one wait for it.
+
+`pre` is each image before the tower's last projection, `pre (N, D')` of each split with `train_views (N, V, D')` where
+there are views, and the projection, `projection (D', D)` and `projection_bias (D,)`. `spatial_logits (N, 2, K)` is what
+the image's tokens add to the logits. The file lies beside the features, `<dataset>.pre.safetensors`, in the same
+format, and says what it was made from. Where a backbone has no such array, the file says why. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from methods.contract.base import ARRAYS, Projection
+from workflow.lib.data.index import SPLITS
+from workflow.lib.errors import UserError
+from workflow.lib.features import tensorfile
+from workflow.lib.features.blocks import Rows
+from workflow.lib.features.store import Features
+from workflow.lib.features.tensorfile import TensorFile
+
+NAMES = ARRAYS
+_VIEWS, _WEIGHT, _BIAS = "train_views", "projection", "projection_bias"
+# What the features and an array beside them have in common, or they are not of the same images and model.
+_ALIKE = ("index", "weights_sha256", "preprocess", "precision", "activation", "left_out")
+_OF_TEXT = ("templates", "names")
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of `NAMES`: its rows by split, or the reason for which the backbone has none (`absent`).
+
+    `views` and `projection` are of `pre` alone. `metadata` is what the array was made from.
+    """
+
+    name: str
+    splits: Mapping[str, Rows] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    views: Rows | None = None
+    projection: Projection | None = None
+    absent: str = ""
+
+
+def write(path: str | os.PathLike[str], made: Array) -> None:
+    """Write an array atomically. Raises `UserError` for values that are NaN or infinite."""
+    tensors: dict[str, Rows] = {f"{split}_{made.name}": rows for split, rows in made.splits.items()}
+    if made.views is not None:
+        tensors[_VIEWS] = made.views
+    if made.projection is not None:
+        tensors[_WEIGHT], tensors[_BIAS] = made.projection
+    tensorfile.write(path, tensors, {**made.metadata, "array": made.name, "absent": made.absent})
+
+
+def read(path: str | os.PathLike[str]) -> Array:
+    """Open an array, whose rows are read when they are taken. Raises `UserError` where the file holds none."""
+    file = TensorFile(path)
+    metadata = dict(file.metadata)
+    name, absent = metadata.pop("array", ""), metadata.pop("absent", "")
+    if name not in NAMES:
+        raise UserError(f"{file.where}: not an array beside features; {tensorfile.REMEDY}")
+    splits = {split: file[f"{split}_{name}"] for split in SPLITS if f"{split}_{name}" in file}
+    last = Projection(*(np.asarray(file[key]) for key in (_WEIGHT, _BIAS))) if _WEIGHT in file else None
+    return Array(name, splits, metadata, file.get(_VIEWS), last, absent)
+
+
+def added(features: Features, array: Array, where: str) -> Features:
+    """The features with an array beside them. Raises `UserError`, beginning with `where`, unless it is theirs."""
+    if array.absent:
+        return replace(features, lacking={**features.lacking, array.name: array.absent})
+    _check_alike(features, array, where)
+    check(features, array, where)
+    rows = array.splits
+    if array.name == "pre":
+        splits = {name: replace(split, pre=rows[name]) for name, split in features.splits.items()}
+        return replace(features, splits=splits, projection=array.projection, views_pre=array.views)
+    splits = {name: replace(split, spatial_logits=rows[name]) for name, split in features.splits.items()}
+    return replace(features, splits=splits)
+
+
+def _check_alike(features: Features, array: Array, where: str) -> None:
+    keys = _ALIKE + (_OF_TEXT if array.name == "spatial_logits" else ())
+    for key in keys:
+        if features.metadata.get(key) != array.metadata.get(key):
+            raise UserError(
+                f"{where}: made from other images or by another model than the features beside it: they differ in "
+                f"{key}; {tensorfile.REMEDY}"
+            )
+
+
+def check(features: Features, array: Array, where: str) -> None:
+    """Raise a `UserError` that begins with `where` unless shapes fit the features."""
+    classes = len(features.classnames)
+    missing = [name for name in features.splits if name not in array.splits]
+    if missing:
+        raise UserError(f"{where}: no array {missing[0]}_{array.name}, and there is {missing[0]}_x")
+    for name, split in features.splits.items():
+        shape = array.splits[name].shape
+        wanted = (len(split.y), 2, classes) if array.name == "spatial_logits" else (len(split.y), *shape[1:2])
+        if shape != wanted or 0 in shape or len(shape) != len(wanted):
+            kind = f"(N, 2, K) with K = {classes}" if array.name == "spatial_logits" else "(N, D')"
+            raise UserError(
+                f"{where}: {name}_{array.name} has shape {shape}; {kind} with N = {len(split.y)}, the rows of {name}_x,"
+                " is wanted"
+            )
+    if array.name == "pre":
+        _check_projection(features, array, where)
+
+
+def _check_projection(features: Features, array: Array, where: str) -> None:
+    """W maps every row to an embedding, and the views are as many as those of the features."""
+    last, dim = array.projection, next(iter(features.splits.values())).x.shape[1]
+    if last is None:
+        raise UserError(f"{where}: no array {_WEIGHT}, the (D', D) that makes embeddings of pre")
+    widths = {rows.shape[1] for rows in array.splits.values()}
+    if len(widths) > 1 or last.weight.shape != (*widths, dim):
+        wide = ", ".join(map(str, sorted(widths)))
+        raise UserError(
+            f"{where}: {_WEIGHT} has shape {last.weight.shape}; (D', D) with D' = {wide} and D = {dim} is wanted"
+        )
+    if last.bias.shape != (dim,):
+        raise UserError(f"{where}: {_BIAS} has shape {last.bias.shape}; (D,) with D = {dim} is wanted")
+    if features.train_views is not None:
+        wanted = (*features.train_views.shape[:2], *widths)
+        if array.views is None or array.views.shape != wanted:
+            found = "are missing" if array.views is None else f"have shape {array.views.shape}"
+            raise UserError(f"{where}: the views of train before the projection {found}; {wanted} is wanted")
