@@ -20,7 +20,7 @@ from methods import (
     unit,
 )
 from methods.contract.base import Floats
-from methods.contract.recipe import OWN_LENGTH, WARMUP_RATE
+from methods.contract.recipe import OWN_LENGTH, WARMUP_RATE, WISE
 
 
 class Clap(TrainedMethod):
@@ -40,7 +40,9 @@ class Clap(TrainedMethod):
         "views": Param(False, "train on every augmented view of an image, in place of the image"),
         **training(lr=0.1, epochs=300, weight_decay=0.0, batch_size=256),
         "warmup_lr": WARMUP_RATE,
+        "wise": WISE,
     }
+    blends = "wise"
 
     def needs(self, params: Params) -> frozenset[str]:
         return frozenset({"image", "text"} | ({"views"} if params["views"] else set()))

@@ -10,7 +10,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {"ratio": 0.2, "lr": 1e-5, "epochs": 200},
     "coop": {"ratio": 0.2, "lr": 2e-3, "weight_decay": 5e-4, "epochs": 0},
 }
-TINY = 1e-12  # a zero vector's logits are zero
 
 
 class ClipAdapter(TrainedMethod):
@@ -69,7 +68,7 @@ class ClipAdapter(TrainedMethod):
     def logits(self, head: Any, x: Array) -> Array:
         x = head.norm(x)
         mixed = x.lerp(head.up(head.down(x).relu()).relu(), head.ratio)
-        return mixed @ head.text.mT / _length(mixed)
+        return mixed @ head.text.mT / by_hand.length(mixed)
 
     # --- Written out by hand: the same numbers as `logits`, faster ---
 
@@ -78,7 +77,7 @@ class ClipAdapter(TrainedMethod):
         narrow, pull_down = head.down.vjp(x)
         wide, pull_up = head.up.vjp(narrow.relu_())
         mixed = x.lerp(wide.relu_(), head.ratio)
-        length = _length(mixed)
+        length = by_hand.length(mixed)
         logits = (mixed @ head.text.mT).div_(length)
 
         def pull(gradient: Array) -> Mapping[str, Array]:
@@ -110,7 +109,7 @@ class ClipAdapter(TrainedMethod):
 
         def classify(x: Array) -> Array:
             mixed = torch.bmm(first(x).relu_(), up).relu_().addcmul_(x, factor).add_(shift)
-            return (mixed @ head.text.mT).div_(_length(mixed))
+            return (mixed @ head.text.mT).div_(by_hand.length(mixed))
 
         return classify
 
@@ -118,13 +117,6 @@ class ClipAdapter(TrainedMethod):
 def coop_epochs(number: float) -> int:
     """How long CoOp trains with so many shots."""
     return 50 if number < 2 else 100 if number < 8 else 200
-
-
-def _length(x: Array) -> Array:
-    """The norm of each row `(…, 1)`."""
-    from torch.linalg import vector_norm
-
-    return vector_norm(x, dim=-1, keepdim=True).clamp_min(TINY)
 
 
 @hookimpl

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from methods import Array, Method, Param, Params, Recipe, Replica, Support, Task, TrainedMethod, by_hand, hookimpl
+from methods.contract.recipe import WISE
 
 EVERY = 100  # steps between candidates
 
@@ -29,7 +30,9 @@ class CrossModal(TrainedMethod):
         "steps": Param(12800, "steps of the optimiser", low=1),
         "warmup": Param(50, "steps over which the learning rate rises", low=0),
         "batch_size": Param(8, "samples per step, half images and half texts; 0 takes all", low=0),
+        "wise": WISE,
     }
+    blends = "wise"
 
     def needs(self, params: Params) -> frozenset[str]:
         return frozenset({"image", "text"})

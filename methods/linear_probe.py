@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from methods import Array, Method, Param, Params, Replica, Task, TrainedMethod, by_hand, hookimpl, training
+from methods.contract.recipe import WISE
 
 
 class LinearProbe(TrainedMethod):
@@ -21,7 +22,9 @@ class LinearProbe(TrainedMethod):
         "init": Param("random", "where W and b start: PyTorch's own, or the class texts", choices=("random", "text")),
         "batch_norm": Param(True, "BatchNorm before the linear layer; false by default with `init: text`"),
         **training(lr=1e-4, epochs=200),
+        "wise": WISE,
     }
+    blends = "wise"
 
     @classmethod
     def defaults(cls, settings: Params) -> dict[str, Any]:

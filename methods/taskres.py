@@ -5,7 +5,7 @@ from typing import Any
 
 from methods import Array, Method, Param, Params, Recipe, Replica, Task, TrainedMethod, hookimpl, training, unit
 from methods.contract import shots
-from methods.contract.recipe import OWN_LENGTH, WARMUP_RATE
+from methods.contract.recipe import OWN_LENGTH, WARMUP_RATE, WISE
 
 
 class TaskResidual(TrainedMethod):
@@ -27,7 +27,9 @@ class TaskResidual(TrainedMethod):
         **training(lr=2e-3, epochs=100, weight_decay=5e-4, batch_size=256),
         "epochs": Param(0, "passes over the support; 0 takes 100, or 200 from 8 shots on", low=0),
         "warmup_lr": WARMUP_RATE,
+        "wise": WISE,
     }
+    blends = "wise"
     scalars = ("alpha",)
 
     def needs(self, params: Params) -> frozenset[str]:

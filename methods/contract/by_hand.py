@@ -4,12 +4,20 @@ from collections.abc import Callable, Mapping
 
 from methods.contract.base import Array
 
+TINY = 1e-12  # a zero vector's logits are zero
 Pullback = Callable[[Array], Mapping[str, Array]]  # from the gradient of logits to those of the weights by name
 
 
 def named(part: str, gradients: Mapping[str, Array]) -> dict[str, Array]:
     """The gradients that a layer's `vjp` gives, under the names that the weights have in the whole head."""
     return {f"{part}.{name}": gradient for name, gradient in gradients.items()}
+
+
+def length(x: Array) -> Array:
+    """The norm of each row of a tensor `(…, D)`, `(…, 1)`."""
+    from torch.linalg import vector_norm
+
+    return vector_norm(x, dim=-1, keepdim=True).clamp_min(TINY)
 
 
 def shared_product(weight: Array, bias: Array) -> Callable[[Array], Array]:

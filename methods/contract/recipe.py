@@ -97,5 +97,6 @@ def training(lr: float, epochs: int, weight_decay: float = 0.01, batch_size: int
     }
 
 
+WISE = Param(1.0, "share w of what was learned: weights (1 − w) θ₀ + w θ, θ₀ where they start", low=0, high=1)
 OWN_LENGTH = Param(0.0, "length that the class texts are brought to; 0 leaves them at their own", low=0)
 WARMUP_RATE = Param(1e-5, "learning rate of the first epoch", above=0)

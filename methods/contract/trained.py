@@ -1,11 +1,17 @@
 """A method that trains a head by gradient descent: it says what the head is, the engine trains all replicas at once."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from dataclasses import replace
+from functools import partial
+from itertools import groupby, product
 from typing import Any, ClassVar
 
 from methods.contract.base import Array, Candidate, Method, Params, Replica, Support, Task
 from methods.contract.by_hand import Pullback
+from methods.contract.gridded import Point
+from methods.contract.params import label
+from methods.contract.per_queries import PerQueries
+from methods.contract.program import Program
 from methods.contract.recipe import Recipe
 
 
@@ -15,6 +21,11 @@ class TrainedMethod(Method):
     gpu = True
     engine = "heads"
     scalars: ClassVar[tuple[str, ...]] = ()  # parameters of type float that `logits` reads as `head.<name>`
+    alike: ClassVar[tuple[str, ...]] = ()  # further ones in which replicas may differ side by side: numbers in `head`
+    blends: ClassVar[str] = ""  # the parameter w of the weights (1 − w) θ₀ + w θ that classify: a sweep is one training
+    grid: ClassVar[
+        Mapping[str, Sequence[float]]
+    ] = {}  # values that the protocol may choose from, each trained to its end
 
     def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
         """The layers of one replica by name: modules of `nn` (torch.nn), trainable `nn.Parameter`s, constant arrays.
@@ -74,11 +85,62 @@ class TrainedMethod(Method):
     def trainable(self, task: Task, params: Params) -> int:
         return task.trainer().trainable(self, task, Replica("", params, 0))
 
+    def configured(self, task: Task, replica: Replica) -> Point:
+        """The point of the grid that is used where the protocol may choose nothing: the parameters as they are."""
+        return {name: replica.params[name] for name in self.grid}
+
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        """Every epoch that the task wants; where there is a grid and the protocol chooses, the last one of each point,
+        and of the configured one at the end.
+        """
+        if not (task.choosing and self.grid):
+            yield from self._side_by_side(task, replicas)
+            return
+        last = replace(task, curve=1, choosing=False)
+        points = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        yield from self._at(last, [(replica, point) for point in points for replica in replicas])
+        yield from self._at(last, [(replica, self.configured(task, replica)) for replica in replicas])
+
+    def export(self, task: Task, replica: Replica, point: Mapping[str, float] | None = None) -> Program:
+        """As of any method; at a point of the grid, the replica is trained there alone."""
+        if task.choosing and self.grid:
+            own = dict(point) if point is not None else self.configured(task, replica)
+            task, replica, point = replace(task, curve=1, choosing=False), _moved(replica, own), None
+        return super().export(task, replica, point)
+
+    def _at(self, task: Task, wanted: Sequence[tuple[Replica, Point]]) -> Iterator[Candidate]:
+        """Replicas at points of the grid; a candidate has those at one point."""
+        placed = {_moved(replica, point): (replica, point) for replica, point in wanted}
+        for candidate in self._side_by_side(task, list(placed)):
+            logits = PerQueries(candidate.logits)
+            owners = [placed[one] for one in candidate.replicas]
+            for rows in _by_point([point for _, point in owners]):
+                replicas, point = [owners[row][0] for row in rows], owners[rows[0]][1]
+                yield Candidate(replicas, partial(_rows, logits, rows), point)
+
+    def _side_by_side(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         """Train together what has the same shape: the same parameters apart from scalars, rate and decay."""
         for _, group in groupby(sorted(replicas, key=self._shape), key=self._shape):
             yield from task.trainer().train(self, task, list(group))
 
     def _shape(self, replica: Replica) -> str:
-        free = {*self.scalars, "lr", "weight_decay"}
+        free = {*self.scalars, *self.alike, self.blends, "lr", "weight_decay"}
         return repr([(name, value) for name, value in sorted(replica.params.items()) if name not in free])
+
+
+def _moved(replica: Replica, point: Point) -> Replica:
+    """The replica at a point of the grid."""
+    return Replica(f"{replica.variant} at {label(point)}", {**replica.params, **point}, replica.seed)
+
+
+def _by_point(points: Sequence[Point]) -> list[list[int]]:
+    """The places of equal points."""
+    found: dict[str, list[int]] = {}
+    for place, point in enumerate(points):
+        found.setdefault(repr(point), []).append(place)
+    return list(found.values())
+
+
+def _rows(logits: Callable[[Array], Array], rows: Sequence[int], queries: Array) -> Array:
+    """Some replicas' logits of all."""
+    return logits(queries)[rows]

@@ -45,8 +45,10 @@ def _survives(method: type[Method], name: str, value: Any) -> None:
 
 def _named(method: type[Method]) -> None:
     """Where a class names parameters, they exist."""
-    for place in ("scalars", "grid"):
-        for name in getattr(method, place, ()):
+    blends = getattr(method, "blends", "")
+    named = {place: getattr(method, place, ()) for place in ("scalars", "alike", "grid")}
+    for place, names in (named | {"blends": (blends,) if blends else ()}).items():
+        for name in names:
             if name not in method.params:
                 known = f"expected `{place}` to name parameters, found {name!r}"
                 raise ContractError(f"{known}{nearest(name, method.params)}")

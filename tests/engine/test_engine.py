@@ -20,7 +20,7 @@ from methods.clip_adapter import ClipAdapter
 from methods.linear_probe import LinearProbe
 from tests.engine import heads_by_hand as by_hand
 from tests.engine.heads_by_hand import D, K, initial, learned, make_task, train_by_hand
-from workflow.lib.engine import kernels, training
+from workflow.lib.engine import kernels, progress, training
 from workflow.lib.engine.batch_norm import Room
 from workflow.lib.engine.batches import bounds
 
@@ -542,7 +542,7 @@ def test_bounds_of_batches(size: int, batch_size: int, widths: list[int]) -> Non
 
 
 def test_the_log_tells_epochs_loss_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
     monkeypatch.setattr(training, "CPU_CHUNK", 6_000)
     lines: list[str] = []
     task = make_task()

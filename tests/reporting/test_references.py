@@ -38,6 +38,14 @@ def test_the_published_adapters_are_there() -> None:
     assert {"tip_adapter", "taskres", "gda", "proker", "lp_pp", "ape", "clap"} <= {one.method for one in published}
 
 
+def test_timo_and_calip_are_there_at_every_number_of_shots_they_were_published_for() -> None:
+    published = references.read(ROOT / "workflow" / "references" / "published.csv")
+    timo = [(one.shots, one.accuracy) for one in published if one.method == "timo"]
+    assert len(timo) == 2 * 5
+    assert {("1", 66.43), ("16", 76.61), ("1", 23.51), ("16", 40.69)} <= set(timo)  # a mean of 11, and FGVC-Aircraft
+    assert {(one.shots, one.accuracy) for one in published if one.method == "calip"} == {("0", 59.45), ("0", 17.76)}
+
+
 def test_ours_stand_beside_the_published_with_the_difference(tmp_path: Path) -> None:
     results = grid.results()
     for variant in results.records["digits", "nano", "probe", "1"]["variants"]:

@@ -22,6 +22,7 @@ class Trainable(Protocol):
 
     name: ClassVar[str]
     scalars: ClassVar[tuple[str, ...]]
+    blends: ClassVar[str]
 
     def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]: ...
 

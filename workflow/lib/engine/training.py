@@ -4,7 +4,6 @@ Every replica has its own support, order of batches, initial parameters, hyperpa
 tensors carry a leading replica dimension and live on the device.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -22,12 +21,14 @@ from methods.contract.recipe import Recipe
 from workflow.lib.engine import graphs
 from workflow.lib.engine.average import Average
 from workflow.lib.engine.batches import Batches
+from workflow.lib.engine.blending import Family, Shares, Start, families
 from workflow.lib.engine.graphs import Replayed
 from workflow.lib.engine.heads import Head, Trainable
 from workflow.lib.engine.lbfgs import Lbfgs
 from workflow.lib.engine.mixup import Mixup
 from workflow.lib.engine.objective import Labels, Objective
 from workflow.lib.engine.optimizers import Optimizer, steps
+from workflow.lib.engine.progress import Progress
 from workflow.lib.engine.stacking import made
 from workflow.lib.engine.tracing import traced
 
@@ -35,7 +36,6 @@ CPU_CHUNK = 16 * 2**20  # bytes that a chunk of replicas works on: more of them 
 GPU_CHUNK = 0.25  # likewise as a share of the GPU's memory
 CPU_SLICE = 2**20  # bytes of (R, M, D) intermediates in a slice of queries
 GPU_SLICE = 2**28
-LOG_SECONDS = 2.0
 
 
 def trainable(method: Trainable, task: Task, replica: Replica) -> int:
@@ -48,14 +48,16 @@ def train(method: Trainable, task: Task, replicas: Sequence[Replica]) -> Iterato
     the task wants scored.
     """
     torch.set_num_threads(task.threads)
-    chunks = list(_chunks(method, task, replicas))
-    progress = _Progress(task, method.name, replicas, len(chunks))
+    by_training = families(method, replicas)
+    chunks = list(_chunks(method, task, by_training))
+    progress = Progress(task, method.name, len(by_training), len(chunks))
     for chunk in chunks:
         yield from _train(method, task, chunk, progress)
 
 
-def _train(method: Trainable, task: Task, replicas: Sequence[Replica], progress: "_Progress") -> Iterator[Candidate]:
-    run = Run(method, task, replicas)
+def _train(method: Trainable, task: Task, chunk: Sequence[Family], progress: Progress) -> Iterator[Candidate]:
+    shares = Shares(method, chunk)
+    run = Run(method, task, [family[0] for family in chunk], blended=not shares.whole)
     recipe, total = run.recipe, steps(run.recipe, run.per_epoch)
     every = recipe.every or run.per_epoch
     progress.start(total)
@@ -65,7 +67,8 @@ def _train(method: Trainable, task: Task, replicas: Sequence[Replica], progress:
         run.advance((step - 1) % every + 1)
         if number in scored:
             point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
-            yield Candidate(replicas, run.logits, point, program=run.program)
+            logits, program = partial(shares.logits, run), partial(shares.program, run)
+            yield Candidate(shares.replicas, logits, point, program=program)
         progress(step, run)
 
 
@@ -78,19 +81,20 @@ def _recipes(method: Trainable, task: Task, replicas: Sequence[Replica]) -> list
     return recipes
 
 
-def _chunks(method: Trainable, task: Task, replicas: Sequence[Replica]) -> Iterator[Sequence[Replica]]:
-    """Replicas that fit the budget together, in parts of nearly the same size: a function of the shapes alone."""
-    recipe = method.recipe(task, replicas[0].params)
+def _chunks(method: Trainable, task: Task, by_training: Sequence[Family]) -> Iterator[Sequence[Family]]:
+    """Trainings that fit the budget together, in parts of nearly the same size: a function of the shapes alone."""
+    first = by_training[0][0]
+    recipe = method.recipe(task, first.params)
     if recipe.optimizer == "lbfgs":  # each searches along a line of its own
-        yield from ([replica] for replica in replicas)
+        yield from ([family] for family in by_training)
         return
-    batch = recipe.batch_size or len(task.supports[replicas[0].seed].y)
-    weights = trainable(method, task, replicas[0])
+    batch = recipe.batch_size or len(task.supports[first.seed].y)
+    weights = trainable(method, task, first)
     # Weight, gradient and two moments; a batch, its activations and their gradients.
     size = 4 * (4 * weights + batch * (4 * task.dim + 4 * task.classes))
-    parts = ceil(len(replicas) / max(1, _budget(task.device) // size))
-    edges = [round(i * len(replicas) / parts) for i in range(parts + 1)]
-    yield from (replicas[a:b] for a, b in pairwise(edges))
+    parts = ceil(len(by_training) / max(1, _budget(task.device) // size))
+    edges = [round(i * len(by_training) / parts) for i in range(parts + 1)]
+    yield from (by_training[a:b] for a, b in pairwise(edges))
 
 
 def _budget(device: str) -> int:
@@ -113,9 +117,9 @@ def _flushed() -> Iterator[None]:
 
 
 class Run:
-    """R replicas in training: one step of all, and their logits."""
+    """R replicas in training: one step of all, and their logits, if `blended` also between the start and now."""
 
-    def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica]) -> None:
+    def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica], blended: bool = False) -> None:
         recipes = _recipes(method, task, replicas)
         self.recipe = recipes[0]
         self.head = Head(method, task, replicas)
@@ -123,6 +127,7 @@ class Run:
         self.per_epoch = self.batches.per_epoch
         self._objective = Objective(self.head, self.recipe, self.per_epoch)
         self._mixup = Mixup(self.recipe.mixup, replicas) if self.recipe.mixup else None
+        self._start = Start(self.head.weights) if blended else None
         self._average = Average(self.head.weights, self.recipe.ema) if self.recipe.ema else None
         self._searching = self.recipe.optimizer == "lbfgs"
         if self._searching:
@@ -192,48 +197,29 @@ class Run:
         return self._objective.latest()
 
     @_flushed()
-    def logits(self, queries: Array) -> Tensor:
-        """Logits `(R, M, K)` of queries `(M, D)`, in slices that stay in the cache. The next call writes over them."""
+    def logits(self, queries: Array, shares: Sequence[float] | None = None) -> Tensor:
+        """Logits `(R, M, K)` of queries `(M, D)`, in slices that stay in the cache. The next call writes over them.
+
+        `shares` are w, one for each replica: weights `(1 − w) θ₀ + w θ`, of a run that is `blended`.
+        """
         out = self._out(queries)
-        with torch.no_grad(), self._average.in_place() if self._average else nullcontext():
-            self.head.train(False)
+        with self._classifying(shares):
             classify = self.head.folded()
             for start in range(0, len(queries), self._slice):
                 rows = slice(start, start + self._slice)
                 out[:, rows] = classify(torch.as_tensor(queries[rows], device=self._device))
-        self.head.train(True)
         return out
 
-    def program(self) -> Program | None:
-        """What the head of one replica that is trained alone does, to be shipped."""
-        with torch.no_grad(), self._average.in_place() if self._average else nullcontext():
+    def program(self, shares: Sequence[float] | None = None) -> Program | None:
+        """What the head of one replica that is trained alone does, to be shipped; `shares` as of `logits`."""
+        with self._classifying(shares):
+            return traced(self.head, self._dim, self._device)
+
+    @contextmanager
+    def _classifying(self, shares: Sequence[float] | None) -> Iterator[None]:
+        """The head with the weights that classify; afterwards it is in training again."""
+        blended = nullcontext() if self._start is None or shares is None else self._start.blended(shares)
+        with torch.no_grad(), self._average.in_place() if self._average else nullcontext(), blended:
             self.head.train(False)
-            found = traced(self.head, self._dim, self._device)
+            yield
         self.head.train(True)
-        return found
-
-
-class _Progress:
-    """A log line every few seconds: epochs, loss, time left. Reading the loss is what waits for the device."""
-
-    def __init__(self, task: Task, name: str, replicas: Sequence[Replica], chunks: int) -> None:
-        self._log, self._chunks, self._done = task.log, chunks, -1
-        self._start = self._said = time.monotonic()
-        parts = f" in {chunks} chunks" if chunks > 1 else ""
-        self._log(f"{name}: {len(replicas)} trainings side by side{parts}, on {task.device}")
-
-    def start(self, total: int) -> None:
-        """Another chunk begins, of so many steps."""
-        self._total = total
-        self._done += 1
-
-    def __call__(self, step: int, run: Run) -> None:
-        now = time.monotonic()
-        if now - self._said < LOG_SECONDS and step < self._total:
-            return
-        self._said = now
-        done = self._done + step / self._total
-        left = (now - self._start) / done * (self._chunks - done)
-        epoch = f"epoch {step / run.per_epoch:.0f}/{self._total / run.per_epoch:.0f}"
-        part = f"chunk {self._done + 1}/{self._chunks}, " if self._chunks > 1 else ""
-        self._log(f"  {part}{epoch}, loss {run.loss():.4f}, {left:.0f} s left")
