@@ -6,6 +6,7 @@ A plugin imports what it needs from here: `from methods import Method, Param, ho
 from methods.contract import by_hand
 from methods.contract.base import Array, Candidate, Classifier, Method, Params, Projection, Replica, Support, Task, unit
 from methods.contract.by_hand import Pullback, named, shared_product
+from methods.contract.facts import Facts
 from methods.contract.gridded import GridMethod
 from methods.contract.hookspecs import hookimpl
 from methods.contract.params import Param
@@ -16,6 +17,7 @@ __all__ = [
     "Array",
     "Candidate",
     "Classifier",
+    "Facts",
     "GridMethod",
     "Method",
     "Param",

@@ -68,6 +68,8 @@ def describe(arguments: argparse.Namespace) -> int:
     for key in ("needs", "runs on", "paper", "from", "file"):
         if facts[key]:
             print(f"{key + ':':9}{facts[key]}")
+    for line in page.described(entry.method()):
+        print(line)
     if facts["departs"]:
         print(f"Not done of the official recipe: {facts['departs']}.")
     print("\nParameters:" if parameters else "\nNo parameters.")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from methods import Array, GridMethod, Method, Param, Params, Replica, Support, Task, hookimpl, unit
+from methods import Array, Facts, GridMethod, Method, Param, Params, Replica, Support, Task, hookimpl, unit
 from methods.contract import cache_model
 from methods.contract.base import Floats, Labels
 from methods.contract.cache_model import CacheModel
@@ -32,6 +32,19 @@ class AdaptivePriorRefinement(GridMethod):
     departs = (
         "α, β, γ, w₀, w₁ and Q of each dataset, chosen on the reported split; ten views of each image, unless"
         " `views: true`; APE-T, which trains"
+    )
+    facts = Facts(
+        year=2023,
+        formula="s f T^T + α exp(−β (1 − f' F'^T)) diag(exp(γ d)) Y",
+        training="none: a closed form",
+        learned="0",
+        fit="4 * N * D * K",
+        memory="N * (D + K)",
+        use="As tip_adapter, where some channels tell the classes apart and others do not.",
+        fails=(
+            "Where its six hyperparameters can't be chosen: the published ones belong to s = 100 and the "
+            "paper's datasets."
+        ),
     )
     params = {
         "beta": Param(5.5, "sharpness β: how fast a vote falls off with the distance of the image", low=0),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Params, Replica, Task, TrainedMethod, by_hand, hookimpl, training
+from methods import Array, Facts, Method, Param, Params, Replica, Task, TrainedMethod, by_hand, hookimpl, training
 
 
 class AttentionProbe(TrainedMethod):
@@ -15,6 +15,17 @@ class AttentionProbe(TrainedMethod):
 
     name = "attention_probe"
     departs = "of the starting study's: the best epoch on the reported split, which its numbers were taken from"
+    facts = Facts(
+        year=2026,
+        formula="W BN₃((1 − r) x + r softmax(x t^T / √D) t) + b",
+        training="AdamW, 400 epochs",
+        learned="6 * D + (D + 1) * K",
+        fit="14 * E * N * D * K",
+        memory="4 * (6 * D + (D + 1) * K)",
+        use="To repeat the starting study.",
+        fails="With one image of each class: its linear layer starts at random.",
+        passes=400,
+    )
     random_per_class = True
     params = {
         "ratio": Param(0.4, "share r of the attended text in the mixture", low=0, high=1),

@@ -7,6 +7,7 @@ import numpy as np
 
 from methods import (
     Array,
+    Facts,
     Method,
     Param,
     Params,
@@ -35,6 +36,20 @@ class Clap(TrainedMethod):
     name = "clap"
     paper = "arXiv:2312.12730"
     departs = "20 augmented views of each image, unless `views: true` and the features have them"
+    facts = Facts(
+        year=2023,
+        formula="s f Ŵ^T, cross-entropy + mean λ_k ‖w_k − t_k‖²",
+        training="SGD, 300 epochs",
+        learned="D * K",
+        fit="4 * E * N * D * K",
+        memory="5 * D * K",
+        use="Without a validation set and with a good text: it is held to zero-shot where that is right.",
+        fails=(
+            "Where zero-shot is right on the support and wrong elsewhere; with text stored at unit length, the "
+            "rate is too large."
+        ),
+        passes=300,
+    )
     params = {
         "text_length": OWN_LENGTH,
         "views": Param(False, "train on every augmented view of an image, in place of the image"),

@@ -3,7 +3,20 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Params, Recipe, Replica, Task, TrainedMethod, by_hand, hookimpl, training
+from methods import (
+    Array,
+    Facts,
+    Method,
+    Param,
+    Params,
+    Recipe,
+    Replica,
+    Task,
+    TrainedMethod,
+    by_hand,
+    hookimpl,
+    training,
+)
 from methods.contract import shots
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -28,6 +41,20 @@ class ClipAdapter(TrainedMethod):
     name = "clip_adapter"
     paper = "arXiv:2110.04544"
     departs = "a fresh crop of each image in every epoch; r of each dataset, chosen on the reported split"
+    facts = Facts(
+        year=2021,
+        formula="s ẑ T^T, z = (1 − r) x + r ReLU(W₂ ReLU(W₁ x))",
+        training="AdamW, 400 epochs",
+        learned="2 * D + D**2 / 2",
+        fit="E * N * (3 * D**2 + 4 * D * K)",
+        memory="8 * D + 2 * D**2",
+        use="With few images and a good text; the number of classes does not change its size.",
+        fails=(
+            "Where the text is poor: a small share r can't leave it. Its number of weights grows as D², so one "
+            "image of each class overfits at high rates."
+        ),
+        passes=400,
+    )
     params = {
         "ratio": Param(0.2, "share r of the adapted embedding in the mixture", low=0, high=1),
         "recipe": Param("study", "the starting study's, the paper's or CoOp's", choices=("study", "paper", "coop")),

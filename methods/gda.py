@@ -6,7 +6,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from methods import Array, GridMethod, Method, Param, Replica, Support, Task, hookimpl
+from methods import Array, Facts, GridMethod, Method, Param, Replica, Support, Task, hookimpl
 from methods.contract.base import Floats
 from methods.contract.per_queries import PerQueries
 
@@ -31,6 +31,19 @@ class GaussianDiscriminant(GridMethod):
     name = "gda"
     paper = "arXiv:2402.04087"
     departs = "α of each dataset, chosen on val; augmented views as samples, unless `views: true`"
+    facts = Facts(
+        year=2024,
+        formula="s f T^T + α (f W^T + b), W = μ Σ⁻¹",
+        training="none: a closed form",
+        learned="0",
+        fit="2 * N * D**2 + 2 * D**3 / 3 + 2 * D**2 * K",
+        memory="4 * D**2 + 4 * D * K",
+        use="From 4 shots on: the best closed form with many images.",
+        fails=(
+            "With one image of each class there is no covariance, and it is zero-shot. `recipe: paper` shrinks "
+            "as 1 / N."
+        ),
+    )
     params = {
         "alpha": Param(1.0, "weight α of the discriminant beside the zero-shot logits", low=0),
         "recipe": Param(

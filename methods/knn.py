@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from methods import Array, GridMethod, Method, Param, Params, Replica, Task, hookimpl
+from methods import Array, Facts, GridMethod, Method, Param, Params, Replica, Task, hookimpl
 from methods.contract.base import Floats, Labels
 from methods.contract.gridded import Point
 from methods.contract.per_queries import PerQueries
@@ -25,6 +25,16 @@ class NearestNeighbours(GridMethod):
 
     name = "knn"
     departs = "nothing: it is a baseline without a paper"
+    facts = Facts(
+        year=1967,
+        formula="log Σ v_i over the k nearest of class c",
+        training="none: a closed form",
+        learned="0",
+        fit="0",
+        memory="N * D",
+        use="As the baseline that shows how the embedding clusters.",
+        fails="With few images: it sees no text, and k images cross the borders of classes. Each answer costs 2 N D.",
+    )
     params = {
         "k": Param(5, "how many images vote; all of them if there are fewer", low=1),
         "vote": Param("hard", "whether each vote counts the same, or by its distance", choices=("hard", "soft")),

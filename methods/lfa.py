@@ -6,7 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods import Array, Method, Param, Params, Recipe, Replica, Support, Task, TrainedMethod, by_hand, hookimpl
+from methods import (
+    Array,
+    Facts,
+    Method,
+    Param,
+    Params,
+    Recipe,
+    Replica,
+    Support,
+    Task,
+    TrainedMethod,
+    by_hand,
+    hookimpl,
+)
 from methods.contract.base import Floats
 
 BY_SPLITS = -1.0  # b: chosen on parts of the support that were left out
@@ -32,6 +45,17 @@ class LinearAlignment(TrainedMethod):
     name = "lfa"
     paper = "arXiv:2304.01752"
     departs = "a number of steps for each dataset: one serves all here"
+    facts = Facts(
+        year=2023,
+        formula="s unit(f W) T^T, W from (1 − b) R + b I",
+        training="closed form, then AdamW, 100 steps",
+        learned="D**2",
+        fit="E * N * (4 * D**2 + 4 * D * K) + 80 * D**3",
+        memory="7 * D**2 + 2 * N * D",
+        use="Where image and text come from different models, or their spaces are turned against each other.",
+        fails="With one image of each class: b is chosen on a handful of images, and D² numbers are fitted.",
+        passes=100,
+    )
     params = {
         "b": Param(BY_SPLITS, "share b of the identity; −1 chooses it on parts of the support", low=BY_SPLITS, high=1),
         "lr": Param(5e-4, "learning rate", above=0),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from methods import Array, Method, Param, Params, Replica, Task, TrainedMethod, by_hand, hookimpl, training
+from methods import Array, Facts, Method, Param, Params, Replica, Task, TrainedMethod, by_hand, hookimpl, training
 from methods.contract.recipe import WISE
 
 
@@ -17,6 +17,23 @@ class LinearProbe(TrainedMethod):
     name = "linear_probe"
     paper = "arXiv:2103.00020"
     departs = "of the starting study's: the best epoch on the reported split, which its numbers were taken from"
+    facts = Facts(
+        year=2021,
+        formula="W BN(f) + b",
+        training="AdamW, 200 epochs",
+        learned="2 * D + (D + 1) * K",
+        fit="4 * E * N * D * K",
+        memory="4 * (2 * D + (D + 1) * K)",
+        use=(
+            "With many images of each class; with `init: text` from a few on, and with `wise` below 1 where "
+            "they are few."
+        ),
+        fails=(
+            "From its random start, with few images: it knows nothing of the class names. BatchNorm's "
+            "statistics are poor in small supports."
+        ),
+        passes=200,
+    )
     random_per_class = True
     params = {
         "init": Param("random", "where W and b start: PyTorch's own, or the class texts", choices=("random", "text")),

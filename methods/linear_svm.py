@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from methods import Array, Candidate, Method, Param, Params, Replica, Task, hookimpl
+from methods import Array, Candidate, Facts, Method, Param, Params, Replica, Task, hookimpl
 
 STRENGTHS = np.geomspace(1e-3, 1e3, 13).tolist()
 
@@ -20,6 +20,17 @@ class LinearSVM(Method):
 
     name = "linear_svm"
     departs = "nothing: it is a baseline without a paper"
+    facts = Facts(
+        year=2008,
+        formula="f W^T + b, ‖W‖² / 2 + C Σ squared hinge",
+        training="trust-region Newton, 1000 iterations at most",
+        learned="(D + 1) * K",
+        fit="4 * E * N * D * K",
+        memory="2 * N * D + 2 * D * K",
+        use="As the baseline of the linear-probe literature before logistic regression.",
+        fails="With few images: it sees no text. Its scores are no logits, so its probabilities are poor.",
+        passes=50,
+    )
     imports = ("sklearn.svm",)
     params = {
         "C": Param(1.0, "weight C of the loss beside the penalty on W", above=0),

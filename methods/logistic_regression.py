@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from methods import Array, Candidate, Method, Param, Params, Replica, Task, hookimpl
+from methods import Array, Candidate, Facts, Method, Param, Params, Replica, Task, hookimpl
 
 
 class LogisticRegression(Method):
@@ -19,6 +19,20 @@ class LogisticRegression(Method):
 
     name = "logistic_regression"
     departs = "nothing"
+    facts = Facts(
+        year=2021,
+        formula="W f + b, ‖W‖² / 2 + C Σ cross-entropy",
+        training="L-BFGS, 1000 iterations at most",
+        learned="(D + 1) * K",
+        fit="4 * E * N * D * K",
+        memory="20 * D * K + N * K",
+        use="With many images of each class, as the plain baseline of the linear-probe literature.",
+        fails=(
+            "With one or two images of each class: it knows nothing of the class names. C = 1 on unit vectors "
+            "is a strong penalty."
+        ),
+        passes=100,
+    )
     imports = ("sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing")
     params = {
         "inputs": Param("image", "what the classifier sees", choices=("image", "logits", "image+logits")),

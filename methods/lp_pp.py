@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from methods import Array, Candidate, Method, Param, Params, Replica, Support, Task, hookimpl
+from methods import Array, Candidate, Facts, Method, Param, Params, Replica, Support, Task, hookimpl
 from methods.contract.base import Floats
 
 MOMENTUM = 0.9
@@ -31,6 +31,17 @@ class LPPlusPlus(Method):
     name = "lp_pp"
     paper = "arXiv:2404.02285"
     departs = "nothing that the paper names, with `recipe: paper`"
+    facts = Facts(
+        year=2024,
+        formula="f w_k^T + b_k + α_k f t_k^T",
+        training="gradient descent, 300 iterations",
+        learned="(D + 2) * K",
+        fit="4 * E * N * D * K + 2 * N * D**2",
+        memory="3 * D * K + 3 * N * K",
+        use="Without a validation set: the data give its step sizes.",
+        fails="With `recipe: paper` where s is far below 100: α hardly moves from its start.",
+        passes=300,
+    )
     params = {
         "recipe": Param("ours", "a start that fits any s, or the paper's", choices=("ours", "paper")),
         "iterations": Param(300, "passes over the support, each of them one step", low=1),

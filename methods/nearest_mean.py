@@ -1,6 +1,6 @@
 """Nearest class mean: the cosine to the mean image of each class, the plainest use of the labelled images."""
 
-from methods import Classifier, Method, Replica, Task, hookimpl, unit
+from methods import Classifier, Facts, Method, Replica, Task, hookimpl, unit
 
 
 class NearestMean(Method):
@@ -11,6 +11,16 @@ class NearestMean(Method):
 
     name = "nearest_mean"
     departs = "nothing: it is a baseline without a paper"
+    facts = Facts(
+        year=2017,
+        formula="s f μ̂_k^T",
+        training="none: a closed form",
+        learned="0",
+        fit="2 * N * D * K",
+        memory="D * K",
+        use="As the baseline that shows what the images alone tell (prototypical networks without training).",
+        fails="With few images: it sees no text. With many, it knows no covariance.",
+    )
 
     def classifier(self, task: Task, replica: Replica) -> Classifier:
         support = task.supports[replica.seed]

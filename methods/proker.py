@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from methods import Array, GridMethod, Method, Param, Replica, Support, Task, hookimpl
+from methods import Array, Facts, GridMethod, Method, Param, Replica, Support, Task, hookimpl
 from methods.contract import cache_model, shots
 from methods.contract.base import Floats
 from methods.contract.cache_model import CacheModel, sharpen
@@ -31,6 +31,16 @@ class ProximalKernel(GridMethod):
     name = "proker"
     paper = "arXiv:2501.11175"
     departs = "augmented views as samples, which the published β and λ belong to, unless `views: true`"
+    facts = Facts(
+        year=2025,
+        formula="f T^T + k(f, F) (k(F, F) / λ + I)⁻¹ (Y − F T^T)",
+        training="none: a closed form",
+        learned="0",
+        fit="2 * N**2 * D + N**3 / 3 + 2 * N**2 * K",
+        memory="2 * N**2 + N * (D + K)",
+        use="From one shot on, without training; λ says how far it may move from zero-shot.",
+        fails="With tens of thousands of images: memory grows as N², time as N³.",
+    )
     params = {
         "beta": Param(0.0, "sharpness β of the kernel; 0 takes the published one for the number of shots", low=0),
         "lambda": Param(0.0, "how far λ it may move from zero-shot; 0 takes the published one for the shots", low=0),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from methods import Array, GridMethod, Method, Param, Params, Replica, Task, hookimpl
+from methods import Array, Facts, GridMethod, Method, Param, Params, Replica, Task, hookimpl
 from methods.contract.base import Floats
 
 
@@ -17,6 +17,16 @@ class Ridge(GridMethod):
 
     name = "ridge"
     departs = "nothing: it is a baseline without a paper"
+    facts = Facts(
+        year=1970,
+        formula="f W^T + b, ‖F W^T + b − (2 Y − 1)‖² + α ‖W‖²",
+        training="none: a closed form",
+        learned="(D + 1) * K",
+        fit="4 * N * D * min(N, D) + 2 * N * D * K",
+        memory="2 * (N * D + D * min(N, D)) + 2 * N * K",
+        use="As the cheapest linear baseline that reviewers ask for.",
+        fails="With few images: it sees no text. Its scores are no logits, so its probabilities are poor.",
+    )
     params = {"alpha": Param(1.0, "weight α of the penalty on W", above=0)}
     grid = {"alpha": np.geomspace(1e-3, 1e3, 25).tolist()}
 

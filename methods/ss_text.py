@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from methods import Classifier, Method, Param, Params, Replica, Support, Task, hookimpl, unit
+from methods import Classifier, Facts, Method, Param, Params, Replica, Support, Task, hookimpl, unit
 from methods.contract.base import Floats
 
 MOST = 1e3  # an image's weight where the images have no noise or the text tells nothing: the text is not heard
@@ -29,6 +29,19 @@ class SSText(Method):
     name = "ss_text"
     paper = "arXiv:2506.17500"
     departs = "nothing, with `recipe: paper`"
+    facts = Facts(
+        year=2025,
+        formula="s f ŵ_k^T, w_k = t_k + c_k Σ_{y=k} f",
+        training="none: a closed form",
+        learned="0",
+        fit="2 * N * D * K",
+        memory="2 * D * K",
+        use="With unbalanced or very few images, in milliseconds.",
+        fails=(
+            "With many images: it is a class mean and knows no covariance. `recipe: paper` with few classes or "
+            "a small s."
+        ),
+    )
     params = {
         "recipe": Param("ours", "weights of the images from the support, or the paper's", choices=("ours", "paper")),
         "repel": Param(False, "take unit(2 v_k − mean_j v_j) off each weight; true by default in the paper's recipe"),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from methods import Array, GridMethod, Method, Param, Replica, Support, Task, hookimpl
+from methods import Array, Facts, GridMethod, Method, Param, Replica, Support, Task, hookimpl
 from methods.contract import cache_model
 from methods.contract.cache_model import CacheModel
 from methods.contract.gridded import Point
@@ -22,6 +22,16 @@ class TipAdapter(GridMethod):
     name = "tip_adapter"
     paper = "arXiv:2207.09519"
     departs = "α and β of each dataset, chosen on the reported split; ten views of each image, unless `views: true`"
+    facts = Facts(
+        year=2022,
+        formula="s f T^T + α exp(−β (1 − f F^T)) Y",
+        training="none: a closed form",
+        learned="0",
+        fit="0",
+        memory="N * (D + K)",
+        use="Without time to train; where α and β can be chosen on held-out images.",
+        fails="With α as published on other data: the votes add up with the shots. Each answer costs 2 N D.",
+    )
     params = {
         "beta": Param(5.5, "sharpness β: how fast a vote falls off with the distance of the image", low=0),
         "alpha": Param(1.0, "weight α of the votes beside the zero-shot logits", low=0),

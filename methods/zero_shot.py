@@ -1,6 +1,6 @@
 """Zero-shot CLIP: no adapter, the line that every adapter is measured against."""
 
-from methods import Classifier, Method, Params, Replica, Task, hookimpl
+from methods import Classifier, Facts, Method, Params, Replica, Task, hookimpl
 
 
 class ZeroShot(Method):
@@ -9,6 +9,16 @@ class ZeroShot(Method):
     name = "zero_shot"
     paper = "arXiv:2103.00020"
     departs = "nothing"
+    facts = Facts(
+        year=2021,
+        formula="s f T^T",
+        training="none",
+        learned="0",
+        fit="0",
+        memory="D * K",
+        use="Always: it is the line that the others are measured against, and the answer without a labelled image.",
+        fails="Where the names of the classes tell the model little: fine-grained codes, jargon, other languages.",
+    )
     learns = False
 
     def needs(self, params: Params) -> frozenset[str]:

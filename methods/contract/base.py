@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.contract import exporting
+from methods.contract.facts import Facts
 from methods.contract.params import Param
 from methods.contract.program import Program
 
@@ -236,6 +237,7 @@ class Method:
     name: ClassVar[str]
     params: ClassVar[Mapping[str, Param]] = {}
     paper: ClassVar[str] = ""
+    facts: ClassVar[Facts | None] = None  # what the page of methods says about it: formula, cost, use
     gpu: ClassVar[bool] = False  # whether its cells ask for a GPU
     departs: ClassVar[str] = ""  # what of the official recipe it does not do, in one line
     learns: ClassVar[bool] = True  # False: uses no labelled image, so one cell serves all shots and seeds

@@ -34,6 +34,7 @@ def test_describe_tells_parameters_and_paper() -> None:
     text = methods("describe", "clip_adapter").stdout
     assert "paper:   arXiv:2110.04544" in text
     assert "ratio = 0.2: share r of the adapted embedding in the mixture (a number ≥ 0 and ≤ 1)" in text
+    assert "\n- Known to fail: Where the text is poor" in text
     assert "\nNot done of the official recipe: a fresh crop of each image in every epoch" in text
     described = json.loads(methods("describe", "clip_adapter", "--json").stdout)
     assert described["parameters"][0]["name"] == "ratio"

@@ -52,7 +52,6 @@ class Shares:
             return run.logits(queries, None if self.whole else self._shares[0])
         return torch.cat([run.logits(queries, w)[rows] for rows, w in zip(self._rows, self._shares, strict=True)])
 
-
     def program(self, run: "Classifies") -> Program | None:
         """Of one replica that is trained alone, to be shipped."""
         return run.program(None if self.whole else self._shares[0])
