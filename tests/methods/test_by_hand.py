@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from methods import Replica, TrainedMethod
-from methods.tools.problems import SHORT, problem
+from methods.tools.problems import SHORT, as_needed, problem, seen
 from methods.tools.registry import load
 from workflow.lib.engine.training import Run
 
@@ -40,7 +40,7 @@ def runs(method: type[TrainedMethod], given: dict[str, Any]) -> tuple[Run, Run]:
     derived = type(method.__name__, (method,), {"vjp": TrainedMethod.vjp, "folded": TrainedMethod.folded})
     short = {key: value for key, value in SHORT.items() if key in method.params}
     params = method.defaults(given) | given | short
-    task = problem(5, [6] * 5).task
+    task = as_needed(method, problem(5, [6] * 5).task, Replica("v", params, 0))
     made = [Run(one(), task, [Replica("v", params, seed) for seed in SEEDS]) for one in (method, derived)]
     for run in made:
         run.advance(min(3, run.per_epoch))  # BatchNorm has moved its statistics, nothing is zero by chance
@@ -68,5 +68,6 @@ def test_gradients_by_hand_are_those_of_autograd(method: type[TrainedMethod], gi
 @pytest.mark.parametrize(("method", "given"), CASES, ids=NAMES)
 def test_folded_scoring_is_that_of_logits(method: type[TrainedMethod], given: dict[str, Any]) -> None:
     ours, theirs = runs(method, given)
-    queries = problem(5, [6] * 5).queries
+    at = problem(5, [6] * 5)
+    queries = seen(at.task, method().needs(method.defaults(given) | given), at.queries)
     np.testing.assert_allclose(ours.logits(queries), theirs.logits(queries), rtol=1e-4, atol=1e-3)

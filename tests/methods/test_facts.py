@@ -1,13 +1,14 @@
 """What the page says about each method: nothing is missing, and what can be computed is true."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from methods import Method, Task
+from methods import Method, Replica
 from methods.contract.facts import Facts, scaled, shown
 from methods.tools.page import described, markdown
-from methods.tools.problems import defaults, problem
+from methods.tools.problems import as_needed, defaults, problem
 from methods.tools.registry import load
 from workflow.lib.evaluation import engines
 
@@ -47,9 +48,9 @@ def test_a_row_and_a_section_of_the_page_say_them(name: str) -> None:
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_it_learns_as_many_numbers_as_it_says(name: str) -> None:
     method = BUILT_IN[name].method
-    facts, at = method.facts, problem(5, [4] * 5).task
+    facts, one = method.facts, Replica("-", defaults(method), 0)
     assert facts is not None
-    task = Task(**{**vars(at), "engine": engines.engine(method)})
+    task = replace(as_needed(method, problem(5, [4] * 5).task, one), engine=engines.engine(method))
     sizes = {"N": 20, "D": 16, "K": 5}
     if "pre" in method().needs(defaults(method)):
         sizes["Dp"] = task.last_layer().weight.shape[0]
