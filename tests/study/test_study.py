@@ -132,6 +132,21 @@ def test_a_study_says_whether_it_cross_validates(here: Path) -> None:
     assert not load(write(here, BASE)).cross_validates
 
 
+def test_a_study_says_whether_it_calibrates(here: Path) -> None:
+    assert not load(write(here, BASE)).calibrates
+    assert load(write(here, BASE.replace("select: last", "select: [last, val_full]"))).calibrates
+    made = load(write(here, BASE + "calibrate: {held_out: support_cv, level: 0.8}\n"))
+    assert (made.calibrates, made.cross_validates) == (True, True)
+    assert made.calibrate == {"held_out": "support_cv", "level": 0.8}
+    with pytest.raises(UserError, match=r"no split for `calibrate: \{held_out: val\}`"):
+        load(
+            write(
+                here,
+                (BASE + "calibrate: {held_out: val}\n").replace("photographs", "photographs\n    cross_validate: 5"),
+            )
+        )
+
+
 @pytest.mark.parametrize(
     ("protocol", "there"),
     [
@@ -594,6 +609,37 @@ WRONG = [
         "val\n  select: val_fewshot",
         "15: protocol.select: 'val_fewshot' would choose on the split that is reported; "
         "allowed with val: last, support_cv, report",
+    ),
+    # calibration
+    (
+        "calibrating on the reported split",
+        "test\n  select: last",
+        "val\n  select: last\ncalibrate: {held_out: val}",
+        "16: calibrate.held_out: 'val' is the split that is reported; allowed with it: support_cv",
+    ),
+    (
+        "calibrating on nothing",
+        "select: last",
+        "select: last\ncalibrate: {level: 0.8}",
+        "16: calibrate: select: last leaves no image to calibrate on; name some: held_out: val or support_cv",
+    ),
+    (
+        "calibrating on the test",
+        "select: last",
+        "select: last\ncalibrate: {held_out: test}",
+        "16: calibrate.held_out: found 'test', allowed: one of 'val', 'support_cv'",
+    ),
+    (
+        "a level in percent",
+        "select: last",
+        "select: last\ncalibrate: {held_out: val, level: 90}",
+        "16: calibrate.level: found 90, allowed: at most 0.999",
+    ),
+    (
+        "an unknown way to calibrate",
+        "select: last",
+        "select: last\ncalibrate: {held_out: val, method: isotonik}",
+        "16: calibrate.method: found 'isotonik', allowed: one of 'temperature', 'isotonic'; did you mean 'isotonic'?",
     ),
     # tuning
     (

@@ -144,6 +144,7 @@ def cell_spec(wildcards):
             "also": STUDY.also,
             "curve": STUDY.curve,
             "metric": STUDY.metric or "accuracy",
+            "calibrate": STUDY.calibrate,
             "supports": dataset.get("supports", ""),
             "allow_fewer": dataset.get("allow_fewer", False),
             "folds": dataset.get("cross_validate", 0),

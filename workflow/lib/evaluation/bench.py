@@ -10,7 +10,7 @@ from methods.contract.base import Array, Engine, Floats, Labels, Method, Replica
 from methods.contract.shots import ALL, ZERO
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cross_validation, scoring, support_files, supports, whole
-from workflow.lib.evaluation.cross_validation import Table
+from workflow.lib.evaluation.cross_validation import KEPT, Keeping, Table
 from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Judge, Queries
 from workflow.lib.features.blocks import Rows
 from workflow.lib.features.store import Features, Split
@@ -43,6 +43,7 @@ class Cell:
     curve: int = 0  # points of a training that are scored at most; 0: every epoch
     metric: str = "accuracy"  # what candidates are chosen by
     folds: int = 0  # of the whole dataset, where it is cross-validated in place of a reported split
+    calibrate: Mapping[str, Any] = field(default_factory=dict)  # what the study says of it
 
     @property
     def regimes(self) -> list[str]:
@@ -51,8 +52,16 @@ class Cell:
 
     @property
     def looks_at_val(self) -> bool:
-        """Whether a regime chooses on val."""
-        return any(regime.startswith("val_") for regime in self.regimes)
+        """Whether a regime chooses on val, or its choice is calibrated there."""
+        return any(regime.startswith("val_") or self.calibrated_on(regime) == "val" for regime in self.regimes)
+
+    def calibrated_on(self, regime: str) -> str:
+        """The images that calibrate what a regime has chosen: those that the study names, or that it has chosen by.
+
+        `val`, `val_fewshot` or `support_cv`; empty where there are none. Never the reported split.
+        """
+        chosen_by = {"val_full": "val", "val_fewshot": "val_fewshot", CROSS_VALIDATION: CROSS_VALIDATION}
+        return str(self.calibrate.get("held_out") or chosen_by.get(regime, ""))
 
     def splits(self) -> list[str]:
         """The splits that the cell is about."""
@@ -100,12 +109,25 @@ class Bench:
         return supports.draw(labels, names, cell.shots, seed, allow_fewer=cell.allow_fewer, without=self.without)
 
     def tables(self, method: Method, task: Task, replicas: Sequence[Replica]) -> dict[Replica, Table]:
-        """The scores out of folds that `support_cv` chooses by, where it is among the regimes."""
-        if CROSS_VALIDATION not in self.cell.regimes:
+        """What comes out of folds, where it is asked for: scores for `support_cv` to choose by, logits to calibrate."""
+        cell = self.cell
+        calibrated = [regime for regime in cell.regimes if cell.calibrated_on(regime) == CROSS_VALIDATION]
+        if CROSS_VALIDATION not in cell.regimes and not calibrated:
             return {}
-        return cross_validation.tables(
-            method, task, replicas, self.on_device, self.cell.metric, keep_all=bool(self.cell.tuned)
-        )
+        keep_all = bool(cell.tuned) or cell.calibrate.get("held_out") == CROSS_VALIDATION
+        keeping = Keeping(latest=calibrated == ["last"]) if calibrated else None
+        return cross_validation.tables(method, task, replicas, self.on_device, cell.metric, keep_all, keeping)
+
+    def held_labels(self, on: str, seed: int) -> Labels:
+        """The labels `(n,)` of the images that calibrate a seed's choices."""
+        if on == CROSS_VALIDATION:
+            return self.features.splits["train"].y[self.rows[seed]]
+        labels = self.features.splits["val"].y
+        return labels[self._few[seed]] if on == "val_fewshot" else labels
+
+    def held_rows(self, on: str, seed: int) -> Labels | slice:
+        """Which images of val these are."""
+        return self._few[seed] if on == "val_fewshot" else slice(None)
 
     def remarks(self, seed: int, choosing: bool) -> list[str]:
         """What a reader of a row must know of a seed's support: classes with few images, and what follows from it."""
@@ -124,13 +146,25 @@ class Bench:
         return np.bincount(self.features.splits["train"].y[self.rows[seed]], minlength=len(self.features.classnames))
 
     def _no_folds(self, images: Labels) -> str:
+        alone = self._alone(images)
+        return f"{CROSS_VALIDATION}: {alone} one image, {AS_CONFIGURED}" if alone else ""
+
+    def _alone(self, images: Labels) -> str:
+        """The classes with one image, `class 'a' has` or `3 classes have`; nothing where there are none."""
         if not images.any() or min(images[images > 0]) > 1:
             return ""
         alone = np.flatnonzero(images == 1)
-        classes = (
-            f"class '{self.features.classnames[alone[0]]}' has" if len(alone) == 1 else f"{len(alone)} classes have"
-        )
-        return f"{CROSS_VALIDATION}: {classes} one image, {AS_CONFIGURED}"
+        return f"class '{self.features.classnames[alone[0]]}' has" if len(alone) == 1 else f"{len(alone)} classes have"
+
+    def uncalibrated(self, seed: int, choosing: bool) -> str:
+        """Why the support of a seed gives no logits out of folds; `choosing`: whether there was something to choose."""
+        if self.cell.shots == ZERO:
+            return "nothing is fitted to a support, and so there is none to calibrate on"
+        if alone := self._alone(self._images(seed)):
+            return f"{alone} one image, which no fold can leave out"
+        if not choosing and self.cell.calibrate.get("held_out") != CROSS_VALIDATION:
+            return "nothing was chosen, and so no fold left out; `calibrate: {held_out: support_cv}` leaves them out"
+        return f"the logits of all candidates out of folds take more than {KEPT >> 20} MB"
 
     def _short(self, images: Labels) -> str:
         """A remark on the classes that have fewer images than shots, if there are any."""
@@ -184,7 +218,8 @@ class Bench:
         report = self._queries(self.cell.report, raw, needs)
         # Of a fold's images nothing is chosen, and accuracies alone add up to that of all images.
         metric = self.cell.metric if self.without is None else "accuracy"
-        return Judge(self.cell.regimes, classes, report, val, self._few, metric, held_out)
+        on_val = [regime for regime in self.cell.regimes if self.cell.calibrated_on(regime).startswith("val")]
+        return Judge(self.cell.regimes, classes, report, val, self._few, metric, held_out, on_val)
 
     def _queries(self, split: str, raw: bool, needs: Needs) -> Queries:
         part = self.features.splits[split]

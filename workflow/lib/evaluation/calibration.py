@@ -51,6 +51,12 @@ def temperature(logits: Floats, labels: Labels, wrong: float = WRONG) -> float:
     return spread / float(np.exp(found.x))
 
 
+def compact(logits: Floats) -> NDArray[np.float16]:
+    """Logits less the largest of each image, so that float16 holds what tells the likely classes apart."""
+    shifted = logits - logits.max(1, keepdims=True)
+    return np.maximum(shifted, np.finfo(np.float16).min).astype(np.float16)
+
+
 def scaled(logits: Floats, temperature: float) -> LogProbabilities:
     """Logarithms of the probabilities at a temperature, `(M, K)` in float64."""
     return scoring.log_softmax(logits.astype(np.float64) / temperature)

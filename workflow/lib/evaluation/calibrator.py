@@ -3,8 +3,9 @@
 One mechanism for a study, which measures it on the reported split, and for a classifier that is shipped.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,11 @@ class Settings:
     level: float = 0.9
     error: float = 0.05
     method: str = "temperature"
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """From what a study says; which images are held out is no part of it."""
+        return cls(**{key: value for key, value in given.items() if key != "held_out"})
 
 
 @dataclass(frozen=True)

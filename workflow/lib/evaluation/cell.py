@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from methods.contract.base import ARRAYS, Method, Replica, Task
-from workflow.lib.evaluation import engines, fitting, needs, scoring, tuning, whole
+from methods.contract.base import ARRAYS, Array, Method, Replica, Task
+from workflow.lib.evaluation import calibration, calibrator, engines, fitting, needs, scoring, trust, tuning, whole
 from workflow.lib.evaluation.bench import Bench
-from workflow.lib.evaluation.protocol import Outcome
+from workflow.lib.evaluation.cross_validation import Table
+from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Choice, Outcome, in_numpy
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,24 @@ def _evaluate(bench: Bench, method: Method) -> list[Result]:
             results += _run(bench, method, runnable, raw)
     order = [variant["variant"] for variant in bench.cell.variants]
     results.sort(key=lambda result: order.index(result.variant))
-    return [_tuned(bench, results)] if bench.cell.tuned else results
+    results = [_tuned(bench, results)] if bench.cell.tuned else results
+    _trust(bench, results)
+    return results
+
+
+def _trust(bench: Bench, results: Sequence[Result]) -> None:
+    """Calibrate what each regime has chosen, where there are images for it, and measure that on the reported split."""
+    settings = calibrator.Settings.of(bench.cell.calibrate)
+    for seed, outcome in (pair for result in results for pair in result.outcomes.items()):
+        for regime, choice in outcome.choices.items():
+            if not (on := bench.cell.calibrated_on(regime)):
+                continue
+            if choice.held is None:
+                choice.trust = trust.Trust(on, bench.uncalibrated(seed, len(outcome.points) > 1))
+            else:
+                labels = bench.held_labels(on, seed)
+                choice.trust = trust.found(on, choice.held, labels, choice.final(), bench.labels, settings)
+                choice.held = None
 
 
 def _tuned(bench: Bench, results: Sequence[Result]) -> Result:
@@ -125,14 +143,25 @@ def chosen(
     judge = bench.judge(raw, wanted, tables)
     found = fitting.outcomes(method, task, replicas, judge)
     # The whole support may take more steps than its folds: which candidate is which is known once it has been trained.
-    again = [one for one, table in tables.items() if not table.fits(found[one].points)]
+    chosen_by = tables if CROSS_VALIDATION in bench.cell.regimes else {}
+    again = [one for one, table in chosen_by.items() if not table.fits(found[one].points)]
     if again:
         found |= fitting.outcomes(method, task, again, judge)
     for replica, outcome in found.items():
         choosing = len(outcome.points) > 1 or bench.cell.tuned != ""
         outcome.notes += bench.remarks(replica.seed, choosing)
         outcome.cv_seconds = tables[replica].seconds if replica in tables else 0.0
+        for regime, choice in outcome.choices.items():
+            choice.held = _held(bench, regime, choice, tables.get(replica), outcome, replica.seed)
     return found
+
+
+def _held(bench: Bench, regime: str, choice: Choice, table: Table | None, outcome: Outcome, seed: int) -> Array | None:
+    """The logits that calibrate a choice, `(n, K)` in NumPy; None where there are none."""
+    on = bench.cell.calibrated_on(regime)
+    if on == CROSS_VALIDATION:
+        return table and table.held(choice.number, choice.point, len(outcome.points))
+    return calibration.compact(in_numpy(choice.held)[bench.held_rows(on, seed)]) if on else None
 
 
 def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float]:
@@ -141,4 +170,5 @@ def metrics(bench: Bench, outcome: Outcome, regime: str = "") -> dict[str, float
     scores = scoring.metrics(outcome.choices[regime or bench.cell.select].final(), bench.labels, metric)
     if len(outcome.curve) > 1:
         scores |= {f"{metric}_last": outcome.curve[-1], f"{metric}_peek": max(outcome.curve)}
-    return scores | {"fit_seconds": outcome.seconds}
+    found = outcome.choices[regime or bench.cell.select].trust
+    return scores | (found.metrics() if found else {}) | {"fit_seconds": outcome.seconds}

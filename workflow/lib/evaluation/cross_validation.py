@@ -6,29 +6,62 @@ point. A fold's replica has a seed of its own, so that a method needs to know no
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from methods.contract.base import Array, Candidate, Floats, Labels, Method, Replica, Support, Task
-from workflow.lib.evaluation import fitting, scoring
+from workflow.lib.evaluation import calibration, fitting, scoring
 from workflow.lib.evaluation.folds import Fold, Supports, split
 from workflow.lib.evaluation.protocol import Course, Queries, Score, answer
 
 MARGIN = 0.5  # standard errors by which the best must beat what is configured
 PASSED: Score = (-1.0,)  # of a candidate that is not the one: below every other score
+KEPT = 2**28  # bytes of logits of the images left out, all candidates of a cell together
 
 Point = Mapping[str, Any]
 
 
+@dataclass
+class Keeping:
+    """Which logits of the images left out are kept: all candidates', or the `latest` one's, while memory is `left`."""
+
+    latest: bool
+    left: int = KEPT
+
+
 class HeldOut(Course):
-    """The scores of one replica's candidates on the fold that it was fitted without, summed over images."""
+    """The scores of one replica's candidates on the fold that it was fitted without, summed over images.
+
+    `logits` are those of each candidate, where they are kept: `(T, K)` of the T images of the fold, the rows `out` of
+    the support, in float16 and less the largest of each image.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.scores: list[tuple[float, float]] = []
+        self.logits: list[NDArray[np.float16]] = []
+        self.out: Labels = np.zeros(0, np.int64)
+
+    def keep(self, logits: Floats, out: Labels, keeping: Keeping) -> None:
+        """Keep a candidate's logits, as far as these are wanted and there is memory."""
+        if keeping.latest:
+            self.logits.clear()
+        elif (size := np.dtype(np.float16).itemsize * logits.size) <= keeping.left:
+            keeping.left -= size
+        else:
+            return
+        self.out = out
+        self.logits.append(calibration.compact(logits))
+
+    def logits_at(self, i: int, point: Point, count: int) -> NDArray[np.float16] | None:
+        """Those of what candidate number i of `count`, at `point`, is here; None where they were not kept."""
+        if len(self.logits) == len(self.points):
+            return self.logits[counterpart(i, point, count, self.points)]
+        return self.logits[0] if self.logits and i == count - 1 and len(self.logits) == 1 else None
 
 
 class FoldJudge:
@@ -41,7 +74,9 @@ class FoldJudge:
         classes: int,
         on_device: Callable[[Array], Array],
         metric: str = "accuracy",
+        keeping: Keeping | None = None,
     ) -> None:
+        self._keeping = keeping
         self._support, self._classes, self._on_device, self._metric = support, classes, on_device, metric
         self._out = {fold.seed: fold.out for fold in folds}
         self._known: dict[tuple[int, ...], tuple[Queries, Labels, Labels]] = {}
@@ -61,6 +96,8 @@ class FoldJudge:
             own = slice(*np.searchsorted(who, [i, i + 1]))
             outcomes[replica].points.append(candidate.point)
             outcomes[replica].scores.append(scoring.held_out(logits[own], queries.y[rows[own]], self._metric))
+            if self._keeping:
+                outcomes[replica].keep(logits[own], self._out[replica.seed], self._keeping)
 
     def _queries(self, seeds: Sequence[int]) -> tuple[Queries, Labels, Labels]:
         """The images of all these folds, and which of them (`rows`) are the fold of which replica (`who`)."""
@@ -89,7 +126,7 @@ class Table:
     """
 
     def __init__(self, folds: Sequence[HeldOut], images: int) -> None:
-        self._images = images
+        self._images, self._folds = images, folds
         self.points: Sequence[Point] = folds[0].points
         self.seconds = sum(fold.fit_seconds for fold in folds)
         count = len(self.points)
@@ -106,6 +143,13 @@ class Table:
     def __call__(self, i: int) -> Score:
         """The score of the candidate number i of the whole support, if it is the one that is taken."""
         return self.scores[i] if i == self.chosen else PASSED
+
+    def held(self, i: int, point: Point, count: int) -> NDArray[np.float16] | None:
+        """The logits `(N, K)` of the support out of its folds, of what is candidate number i of `count`, at `point`."""
+        found = [fold.logits_at(i, point, count) for fold in self._folds]
+        known = [one for one in found if one is not None]
+        order = np.argsort(np.concatenate([fold.out for fold in self._folds]))
+        return np.concatenate(known)[order] if len(known) == len(found) else None
 
     def fits(self, points: Sequence[Point]) -> bool:
         """Whether the whole support gave as many candidates as its folds.
@@ -152,6 +196,7 @@ def tables(
     on_device: Callable[[Array], Array],
     metric: str,
     keep_all: bool,
+    keeping: Keeping | None = None,
 ) -> dict[Replica, Table]:
     """The table of every replica whose support has folds; without those that yield one candidate, unless `keep_all`.
 
@@ -162,7 +207,7 @@ def tables(
     for seed in sorted({replica.seed for replica in replicas}):
         whole = task.supports[seed]
         folds = split(seed, whole.y)
-        judge = FoldJudge(whole, folds, task.classes, on_device, metric)
+        judge = FoldJudge(whole, folds, task.classes, on_device, metric, keeping)
         for group in _groups(method, folds):
             own = [replica for replica in replicas if replica.seed == seed and replica.variant not in settled]
             if not own:

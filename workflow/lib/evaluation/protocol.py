@@ -5,7 +5,7 @@ splits that the regimes look at, and every regime keeps its own choice. What `su
 see `cross_validation`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from methods.contract.base import Array, Candidate, Floats, Labels, Replica
 from workflow.lib.evaluation import scoring
 from workflow.lib.evaluation.sealed import ADVICE, read_only
+from workflow.lib.evaluation.trust import Trust
 
 CROSS_VALIDATION = "support_cv"
 REGIMES = {
@@ -43,16 +44,25 @@ Score = tuple[float, ...]  # the larger the better; what follows the first numbe
 class Choice:
     """What one regime has chosen for one replica so far: the best candidate's point and reported logits `(M, K)`.
 
-    `score` is empty where the regime had nothing to choose by.
+    `score` is empty where the regime had nothing to choose by. `number` is which candidate it is. `held (n, K)` are its
+    logits of images that it was not fitted to, which calibrate it, and `trust` is what comes of these.
     """
 
     point: Mapping[str, Any] = field(default_factory=dict)
     logits: Array = None
     score: Score = ()
+    number: int = 0
+    held: Array = None
+    trust: Trust | None = None
 
     def final(self) -> Floats:
         """The logits in NumPy; half precision, which NumPy lacks in part, becomes float32."""
-        return self.logits if isinstance(self.logits, np.ndarray) else self.logits.detach().float().cpu().numpy()
+        return in_numpy(self.logits)
+
+
+def in_numpy(logits: Array) -> Floats:
+    """Logits from wherever they are."""
+    return logits if isinstance(logits, np.ndarray) else logits.detach().float().cpu().numpy()
 
 
 class Course:
@@ -68,10 +78,14 @@ class Course:
 
 
 class Outcome(Course):
-    """The curve of a replica on the reported split, and each regime's choice."""
+    """The curve of a replica on the reported split, and each regime's choice.
 
-    def __init__(self, regimes: Sequence[str]) -> None:
+    `on_val` are the regimes whose choices keep their logits of val.
+    """
+
+    def __init__(self, regimes: Sequence[str], on_val: Collection[str] = ()) -> None:
         super().__init__()
+        self._on_val = on_val
         self.choices = {regime: Choice() for regime in regimes}
         self.curve: list[float] = []
         self.cv_seconds = 0.0  # what the fits without a fold took
@@ -81,30 +95,44 @@ class Outcome(Course):
         """What all its fits took."""
         return self.fit_seconds + self.cv_seconds
 
-    def add(self, candidate: Candidate, logits: Array, scores: Mapping[str, Score], reported: float) -> None:
-        """Take a candidate's reported logits `(M, K)` and its score in each regime. The earlier one wins a tie.
+    def add(
+        self, candidate: Candidate, logits: Array, scores: Mapping[str, Score], reported: float, val: Array = None
+    ) -> None:
+        """Take a candidate's reported logits `(M, K)`, its score in each regime, and its logits of val where known.
 
-        Where a regime has no score, the latest candidate counts.
+        The earlier one wins a tie. Where a regime has no score, the latest candidate counts.
         """
         self.points.append(candidate.point)
         self.curve.append(reported)
         for regime, choice in self.choices.items():
-            if not scores[regime]:
-                choice.point, choice.logits = candidate.point, logits
-            elif scores[regime] > choice.score:
-                choice.point, choice.score = candidate.point, scores[regime]
-                choice.logits = logits.copy() if isinstance(logits, np.ndarray) else logits.clone()
+            if scores[regime] and scores[regime] <= choice.score:
+                continue
+            own = _copied if scores[regime] else _same
+            choice.point, choice.logits, choice.number = candidate.point, own(logits), len(self.points) - 1
+            choice.score = scores[regime]
+            if regime in self._on_val:
+                choice.held = own(val)
 
     def leave_device(self) -> None:
         for choice in self.choices.values():
             choice.logits = choice.final()
+            choice.held = None if choice.held is None else in_numpy(choice.held)
+
+
+def _same(logits: Array) -> Array:
+    return logits
+
+
+def _copied(logits: Array) -> Array:
+    """Of its own memory: as a part of all replicas' logits it would hold these as well."""
+    return logits.copy() if isinstance(logits, np.ndarray) else logits.clone()
 
 
 class Judge:
     """Scores candidates by the study's metric: on the reported split always, on `val` where a regime looks at it.
 
     `held_out` has what cross-validation has found, by replica: the score of a candidate by its number. A replica
-    without it has nothing to be chosen by.
+    without it has nothing to be chosen by. `on_val` are the regimes whose choices are calibrated on val.
     """
 
     def __init__(
@@ -116,20 +144,23 @@ class Judge:
         few: Mapping[int, Labels],
         metric: str = "accuracy",
         held_out: Mapping[Replica, Callable[[int], Score]] | None = None,
+        on_val: Collection[str] = (),
     ) -> None:
         self._regimes, self._classes, self._metric = regimes, classes, metric
         self._report, self._val, self._few = report, val, few
-        self._held_out = held_out or {}
+        self._held_out, self._on_val = held_out or {}, on_val
+        self._chooses_on_val = any(regime.startswith("val_") for regime in regimes)
 
     def outcome(self) -> Outcome:
         """One that has seen no candidate."""
-        return Outcome(self._regimes)
+        return Outcome(self._regimes, self._on_val)
 
     def __call__(self, candidate: Candidate, outcomes: Mapping[Replica, Outcome]) -> None:
         """Score a candidate of several replicas and hand each its part."""
         logits = answer(candidate, self._report, self._classes)
         reported = scoring.Answers(self._metric, logits, self._report.y).scores
-        val = None if self._val is None else self._on_val(candidate, self._val)
+        answers = None if self._val is None else answer(candidate, self._val, self._classes)
+        val = scoring.Answers(self._metric, answers, self._val.y) if self._val and self._chooses_on_val else None
         for i, replica in enumerate(candidate.replicas):
             known = self._held_out.get(replica)
             held_out = known(len(outcomes[replica].points)) if known else ()
@@ -138,10 +169,7 @@ class Judge:
                 regime: chosen[regime] if regime in chosen else self._score(regime, replica, val, i)
                 for regime in self._regimes
             }
-            outcomes[replica].add(candidate, logits[i], scores, reported[i])
-
-    def _on_val(self, candidate: Candidate, val: Queries) -> scoring.Answers:
-        return scoring.Answers(self._metric, answer(candidate, val, self._classes), val.y)
+            outcomes[replica].add(candidate, logits[i], scores, reported[i], None if answers is None else answers[i])
 
     def _score(self, regime: str, replica: Replica, val: scoring.Answers | None, i: int) -> Score:
         assert val is not None  # a regime that looks at val has it read

@@ -96,7 +96,9 @@ def _places(outcome: Outcome) -> list[float]:
 
 def _choice(bench: Bench, outcome: Outcome, regime: str) -> dict[str, Any]:
     """What a regime has chosen, and how it did."""
-    return {"metrics": metrics(bench, outcome, regime), "point": dict(outcome.choices[regime].point)}
+    trust = outcome.choices[regime].trust
+    found = {"metrics": metrics(bench, outcome, regime), "point": dict(outcome.choices[regime].point)}
+    return found | ({"calibration": trust.described()} if trust else {})
 
 
 def provenance(

@@ -1,10 +1,11 @@
 """The variants of a sweep as one row: under each regime the variant that it would choose, seed by seed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from workflow.lib.evaluation import cross_validation
-from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Choice, Outcome
+from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Outcome
 
 Settings = Mapping[str, Any]  # the parameters that tell a variant from the others
 
@@ -31,7 +32,7 @@ def joined(outcomes: Sequence[tuple[Settings, Outcome]], images: int) -> Outcome
         else:
             best = max(range(len(scores)), key=scores.__getitem__)
         settings, choice = outcomes[best][0], outcomes[best][1].choices[regime]
-        whole.choices[regime] = Choice({**settings, **choice.point}, choice.logits, choice.score)
+        whole.choices[regime] = replace(choice, point={**settings, **choice.point})
     for settings, outcome in [*outcomes[1:], outcomes[0]]:
         whole.points += [{**settings, **point} for point in outcome.points]
         whole.curve += outcome.curve

@@ -12,6 +12,7 @@ import numpy as np
 
 from methods.contract.base import Labels
 from workflow.lib.errors import UserError
+from workflow.lib.evaluation import trust
 from workflow.lib.evaluation.protocol import Choice, Outcome
 from workflow.lib.features.store import Features
 
@@ -48,7 +49,9 @@ def joined(outcomes: Sequence[Outcome], rows: Sequence[Labels], curve: bool) -> 
     for regime in whole.choices:
         choices = [outcome.choices[regime] for outcome in outcomes]
         logits = np.concatenate([choice.final() for choice in choices])
-        whole.choices[regime] = Choice(_common(choices), logits[np.argsort(np.concatenate(rows))])
+        order = np.argsort(np.concatenate(rows))
+        joint = trust.joined([choice.trust for choice in choices], order)
+        whole.choices[regime] = Choice(_common(choices), logits[order], trust=joint)
     if curve and all(outcome.points == outcomes[0].points for outcome in outcomes):
         whole.points = outcomes[0].points
         sizes = [len(own) for own in rows]

@@ -70,6 +70,8 @@ def _wanted(study: Study) -> dict[str, str]:
     """The splits that the study needs, and why."""
     chosen = [regime for regime in (study.select, *study.also) if regime.startswith("val_")]
     on_val = {"val": f"on which protocol.select, {chosen[0]}, chooses"} if chosen else {}
+    if study.calibrate.get("held_out") == "val":
+        on_val = {"val": "which calibrates (calibrate.held_out)"} | on_val
     return on_val | {study.report: "which the study reports (protocol.report)"}
 
 

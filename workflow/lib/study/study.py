@@ -43,6 +43,7 @@ class Study:
     peeking_gap: bool = False  # whether the tables have a column of it
     curve: int = 0  # points of a training that are scored at most; 0: every epoch
     plugins: Sequence[str] = ()
+    calibrate: Mapping[str, Any] = field(default_factory=dict)  # what the file says of calibration
     references: Mapping[str, str] = field(default_factory=dict)  # <dataset>.<backbone> -> file of published numbers
     folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
     jobs_per_gpu: int = 1
@@ -57,7 +58,12 @@ class Study:
     @property
     def cross_validates(self) -> bool:
         """Whether its cells fit every variant to the support without each of its folds, too."""
-        return "support_cv" in self.regimes
+        return "support_cv" in self.regimes or self.calibrate.get("held_out") == "support_cv"
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether there are held-out images for what some regime chooses: those that it chose by, or those named."""
+        return "held_out" in self.calibrate or any(regime not in ("last", "report") for regime in self.regimes)
 
     @property
     def folds(self) -> dict[str, int]:
@@ -107,7 +113,9 @@ def _study(config: Mapping[str, Any]) -> Study:
     sets = {name: _dataset(name, entry, known) for name, entry in config["datasets"].items()}
     models = {name: _backbone(name, entry) for name, entry in config["backbones"].items()}
     _check_pairs(config)
-    _check_folds(sets, models, protocol["report"], regimes)
+    calibrate = dict(config.get("calibrate") or {})
+    _check_calibration(calibrate, protocol["report"], regimes)
+    _check_folds(sets, models, protocol["report"], regimes, calibrate)
     return Study(
         name=config["study"],
         datasets=sets,
@@ -120,6 +128,7 @@ def _study(config: Mapping[str, Any]) -> Study:
         metric=config.get("metric", ""),
         peeking_gap=protocol["peeking_gap"],
         curve=_curve(protocol["curve"], regimes),
+        calibrate=calibrate,
         methods={
             label: method_spec(methods, label, dict(given or {}), regimes) for label, given in config["methods"].items()
         },
@@ -142,6 +151,16 @@ def _regimes(protocol: Mapping[str, Any]) -> list[str]:
             message = f"'{regime}' would choose on the split that is reported; allowed with val: {allowed}"
             raise LocatedError(["protocol", "select", *([i] if several else [])], message)
     return list(regimes)
+
+
+def _check_calibration(calibrate: Mapping[str, Any], report: str, regimes: Sequence[str]) -> None:
+    """Nothing is fitted to the split that is reported, and there is something to fit to."""
+    if calibrate.get("held_out") == report:
+        message = f"'{report}' is the split that is reported; allowed with it: support_cv"
+        raise LocatedError(["calibrate", "held_out"], message)
+    if calibrate and "held_out" not in calibrate and set(regimes) <= {"last", "report"}:
+        message = f"select: {regimes[0]} leaves no image to calibrate on; name some: held_out: val or support_cv"
+        raise LocatedError(["calibrate"], message)
 
 
 def _curve(value: int | str, regimes: Sequence[str]) -> int:
@@ -200,11 +219,16 @@ def _check_pairs(config: Mapping[str, Any]) -> None:
 
 
 def _check_folds(
-    sets: Mapping[str, Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]], report: str, regimes: Sequence[str]
+    sets: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, Mapping[str, Any]],
+    report: str,
+    regimes: Sequence[str],
+    calibrate: Mapping[str, Any],
 ) -> None:
     """A dataset that is cross-validated has no split to choose on, and folds only where its images are at hand."""
     beside = [f"select: {regime}" for regime in regimes if regime == "report" or regime.startswith("val_")]
     beside += ["report: val"] if report == "val" else []
+    beside += ["calibrate: {held_out: val}"] if calibrate.get("held_out") == "val" else []
     vectors = [name for name, entry in models.items() if "features" in entry]
     for name, entry in sets.items():
         if "cross_validate" not in entry:
