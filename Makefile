@@ -17,6 +17,7 @@ test: $(READY) ## set everything up and run all checks and tests
 	@echo "Checking and testing: about 10 minutes on 2 cores."
 	@$(MAKE) --no-print-directory lint types
 	@tests/slurm/install.sh
+	@tests/page/install.sh
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## style of Python and Snakemake files

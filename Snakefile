@@ -51,3 +51,4 @@ rule all:
         SUPPORTS,
         FIGURES,
         TABLES,
+        PAGE,

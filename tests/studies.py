@@ -39,7 +39,7 @@ def planned(folder: Path, snakefile: Path) -> set[str]:
 def copy_code(source: Path, target: Path) -> Path:
     """The Snakefile of a copy of the code."""
     for part in ("methods", "workflow"):
-        shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+        shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
     shutil.copy(source / "environment.yml", target)  # its content is part of what a result depends on
     return Path(shutil.copy(source / "Snakefile", target))
 

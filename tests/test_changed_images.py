@@ -60,6 +60,7 @@ MINE = {
     "mine, tiny: zero_shot, shots 0",
     "rendering the tables",
     "drawing the figures",
+    "making the page",
 }
 
 

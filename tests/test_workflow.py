@@ -65,7 +65,7 @@ def register_methods():
 SIBLING = "def sums(support, classes):\n    return support.one_hot(classes).T @ support.x\n"
 pytestmark = pytest.mark.slow  # a start of Snakemake takes two seconds, and there are thirty here
 
-WHOLE = "rendering the tables", "drawing the figures"
+WHOLE = "rendering the tables", "drawing the figures", "making the page"
 
 
 def fill(folder: Path) -> None:
@@ -302,7 +302,9 @@ def test_a_change_runs_again_exactly_what_it_must(
         ("methods/contract/base.py", {*LEARNED, *ZERO_SHOT, *SUPPORTS, *WHOLE}),
         ("workflow/lib/files.py", {*LEARNED, *ZERO_SHOT, *SUPPORTS, *WHOLE}),
         ("workflow/lib/evaluation/protocol.py", {*LEARNED, *ZERO_SHOT, *WHOLE}),
-        ("workflow/scripts/tables.py", {"rendering the tables"}),
+        ("workflow/scripts/tables.py", {"rendering the tables", "making the page"}),
+        ("workflow/lib/page/content.py", {"making the page"}),
+        ("workflow/assets/report/page.css", {"making the page"}),
     ],
 )
 def test_an_edit_of_the_project_s_code_runs_again_what_depends_on_it(
@@ -310,7 +312,7 @@ def test_an_edit_of_the_project_s_code_runs_again_what_depends_on_it(
 ) -> None:
     edited = copy_code(snakefile.parent, tmp_path)
     with (tmp_path / module).open("a") as file:
-        file.write("\nEDITED = True\n")
+        file.write("\nEDITED = True\n" if module.endswith(".py") else "\n/* edited */\n")
     assert planned(finished, edited) == expected
 
 
@@ -325,7 +327,7 @@ def test_a_second_run_does_nothing(copy: Path, snakefile: Path) -> None:
 # --- plugins that are checked ------------------------------------------------------------------------------------
 
 
-def test_a_plugin_is_marked_until_it_has_passed_and_then_the_tables_alone_are_made_again(
+def test_a_plugin_is_marked_until_it_has_passed_and_then_only_what_shows_it_is_made_again(
     copy: Path, snakefile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = copy / "results/trial/tables/shapes.mine.md"
@@ -339,7 +341,7 @@ def test_a_plugin_is_marked_until_it_has_passed_and_then_the_tables_alone_are_ma
     environment = os.environ | {"PYTHONPATH": str(snakefile.parent)}
     checked = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert planned(copy, snakefile) == {"rendering the tables"}
+    assert planned(copy, snakefile) == {"rendering the tables", "making the page"}
     assert snakemake(copy, snakefile=snakefile).returncode == 0
     assert "not checked" not in table.read_text()
     assert planned(copy, snakefile) == set()

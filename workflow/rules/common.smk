@@ -9,6 +9,7 @@ from workflow.lib.jobs import orphans, stale_lock
 from workflow.lib.jobs.code import ROOT
 from workflow.lib.errors import UserError
 from methods.contract.base import ARRAYS
+from workflow.lib.page.document import digest
 from workflow.lib.study import images
 from workflow.lib.study.study import load as load_study
 
@@ -98,6 +99,7 @@ def plan():
             "curve": STUDY.curve,
             "references": STUDY.references,
             "folds": STUDY.folds,
+            "thumbnails": STUDY.thumbnails,
             "methods": [
                 {
                     "label": label,
@@ -113,7 +115,7 @@ def plan():
 def in_report(path):
     """The file as an entry of `snakemake --report report.html`, if it is one to look at."""
     name, _, suffix = os.path.basename(path).rpartition(".")
-    kinds = {"md": "table", "csv": "table", "svg": "figure"}
+    kinds = {"md": "table", "csv": "table", "svg": "figure", "html": "page"}
     if suffix not in kinds:
         return path
     kind = kinds[suffix]
@@ -156,6 +158,7 @@ DUPLICATES = [
     for backbone in STUDY.backbones
 ]
 FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=[*PAIRS, "peeking"])
+PAGE = f"{RESULTS}/report.html"
 # What is read in need not be written out; with folds there is a support for each of them.
 SUPPORTS = [
     f"{RESULTS}/supports/{name}.json"

@@ -11,7 +11,7 @@ from workflow.lib import files
 from workflow.lib.errors import UserError
 from workflow.lib.features.duplicates import Report
 from workflow.lib.jobs.entry import run
-from workflow.lib.reporting import balance, comparison, references, rendering, summaries, tables
+from workflow.lib.reporting import balance, comparison, missing, references, rendering, summaries, tables
 from workflow.lib.reporting.results import Plan, Results, gather, tidy, trainings
 
 
@@ -48,18 +48,9 @@ def unfinished(table: tables.Table, results: Results) -> tables.Table:
 
 def _report_missing(results: Results, folder: Path, into: Path) -> str:
     """Write and return which cells are missing, each with the last line of its log: why."""
-    lines = [f"{path}: {_why(path, folder)}" for path in results.missing]
+    lines = [f"{path}: {why}" for path, why in missing.reasons(results.missing, folder)]
     files.write_text(into / "missing.txt", "".join(f"{line}\n" for line in lines))
     return "\n".join([f"{len(lines)} cells are missing, listed in {into / 'missing.txt'}:", *lines])
-
-
-def _why(path: Path, folder: Path) -> str:
-    log = folder / "logs" / path.relative_to(folder / "metrics").with_suffix(".log")
-    if not log.is_file():
-        return "not started"
-    text = log.read_text(encoding="utf-8", errors="replace").strip()
-    last = text.rsplit("\n", 1)[-1]
-    return last if last.startswith("error: ") else f"not finished, see {log}"
 
 
 def shared(paths: Sequence[Path]) -> dict[str, Report]:

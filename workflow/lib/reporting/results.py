@@ -39,6 +39,7 @@ class Plan:
     references: Mapping[str, str]  # <dataset>.<backbone> -> file of published numbers
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
     folds: Mapping[str, int] = field(default_factory=dict)  # of the datasets that are cross-validated
+    thumbnails: bool = True  # whether the page may show small pictures of the images
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":

@@ -42,6 +42,7 @@ class Study:
     metric: str = ""  # what the tables are about and choices are made by; empty where the study names none
     peeking_gap: bool = False  # whether the tables have a column of it
     curve: int = 0  # points of a training that are scored at most; 0: every epoch
+    thumbnails: bool = True  # whether the page shows small pictures of the images
     plugins: Sequence[str] = ()
     calibrate: Mapping[str, Any] = field(default_factory=dict)  # what the file says of calibration
     references: Mapping[str, str] = field(default_factory=dict)  # <dataset>.<backbone> -> file of published numbers
@@ -135,6 +136,7 @@ def _study(config: Mapping[str, Any]) -> Study:
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models, config.get("metric", "accuracy")),
         folders=FOLDERS | dict(config.get("folders") or {}),
+        thumbnails=(config.get("report") or {}).get("thumbnails", True),
         jobs_per_gpu=config.get("jobs_per_gpu", 1),
         cell_minutes=config.get("cell_minutes", 0),
         sources={name: known.entries[entry["source"]] for name, entry in sets.items()},
