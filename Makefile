@@ -59,5 +59,5 @@ $(READY): requirements.lock
 	@echo "Setting up .venv from requirements.lock: about 3 minutes and 7 GB, once. torch is the large part."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -c 'import workflow.lib.engine.kernels' # compiled now, they are there when the first cell wants them
+	@$(BIN)/python -c 'import workflow.lib.engine.steps' # compiled now, they are there when the first cell wants them
 	@touch $(READY)

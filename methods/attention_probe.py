@@ -27,6 +27,7 @@ class AttentionProbe(TrainedMethod):
         passes=400,
     )
     random_per_class = True
+    compiled = "attention"
     params = {
         "ratio": Param(0.4, "share r of the attended text in the mixture", low=0, high=1),
         "pre_norm": Param(True, "BatchNorm of image and text before the attention (BN₁ and BN₂)"),

@@ -62,6 +62,7 @@ class ClipAdapter(TrainedMethod):
         **training(lr=1e-4, epochs=400),
         "epochs": Param(400, "passes over the support; 0 takes 50, 100 or 200 for 1, 2 to 4 or more shots", low=0),
     }
+    compiled = "adapter"
     scalars = ("ratio",)
 
     def needs(self, params: Params) -> frozenset[str]:

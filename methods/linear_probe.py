@@ -35,6 +35,7 @@ class LinearProbe(TrainedMethod):
         passes=200,
     )
     random_per_class = True
+    compiled = "linear"
     params = {
         "init": Param("random", "where W and b start: PyTorch's own, or the class texts", choices=("random", "text")),
         "batch_norm": Param(True, "BatchNorm before the linear layer; false by default with `init: text`"),

@@ -20,6 +20,7 @@ class TrainedMethod(Method):
 
     gpu = True
     engine = "heads"
+    compiled: ClassVar[str] = ""  # of what kind the head is, if the engine has it compiled; no subclass inherits that
     scalars: ClassVar[tuple[str, ...]] = ()  # parameters of type float that `logits` reads as `head.<name>`
     alike: ClassVar[tuple[str, ...]] = ()  # further ones in which replicas may differ side by side: numbers in `head`
     blends: ClassVar[str] = ""  # the parameter w of the weights (1 − w) θ₀ + w θ that classify: a sweep is one training

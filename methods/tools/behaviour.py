@@ -64,7 +64,7 @@ def one_query_at_a_time(method: type[Method]) -> None:
 
 
 def by_hand(method: type[Method]) -> None:
-    """what is written out by hand (`vjp`, `folded`) gives what `logits` gives"""
+    """what is written out by hand (`vjp`, `folded`, `compiled`) gives what `logits` gives"""
     if not issubclass(method, TrainedMethod):
         return
     from workflow.lib.engine.training import Run
@@ -73,6 +73,11 @@ def by_hand(method: type[Method]) -> None:
     at, who = problem(5, [SHOTS] * 5), replicas(method)
     task, queries = as_needed(method, at.task, who[0]), seen(at.task, method().needs(who[0].params), at.queries)
     ours, theirs = (Run(one(), task, who) for one in (method, derived))
+    if method.compiled:
+        for run in (ours, theirs):
+            run.advance(run.per_epoch)
+        expected_logits, found_logits = (list(run.logits(queries).numpy()) for run in (theirs, ours))
+        same(expected_logits, found_logits, "an epoch of what is `compiled` to train what `logits` says")
     found, expected = (run.gradients(*next(run.batches)) for run in (ours, theirs))
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     for name, gradient in expected.items():

@@ -144,11 +144,11 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def trained(method: TrainedMethod, task: Task, replicas: Sequence[Replica]) -> training.Run:
-    """The replicas after the three epochs of their recipe."""
+def trained(method: TrainedMethod, task: Task, replicas: Sequence[Replica], whole: bool = True) -> training.Run:
+    """The replicas after the three epochs of their recipe: each in one go, as ever, or step by step."""
     run = training.Run(method, task, replicas)
-    for _ in range(3 * run.per_epoch):
-        run.advance(1)
+    for _ in range(3 if whole else 3 * run.per_epoch):
+        run.advance(run.per_epoch if whole else 1)
     return run
 
 
@@ -160,16 +160,16 @@ def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tol
         assert error <= tolerance, f"{name} differs by {error:.1e}"
 
 
-@pytest.mark.parametrize("compiled", [True, False], ids=["kernels", "operations"])
+@pytest.mark.parametrize("code", ["epochs", "kernels", "operations"])
 @pytest.mark.parametrize("size", [48, 49, 43], ids=["remainder 0", "remainder 1", "remainder 7"])
 def test_a_plain_loop_gives_the_same_parameters(
-    head: Any, size: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+    head: Any, size: int, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the kernels for CPUs, and with the operations that serve every other device."""
-    monkeypatch.setattr(kernels, "enabled", compiled)
+    """By epochs that are compiled, with the kernels for CPUs, and with the operations that serve every other device."""
+    monkeypatch.setattr(kernels, "enabled", code != "operations")
     method, plain, params, adamw = head
     task, replicas = make_task(size), [Replica("v", params, seed) for seed in range(2)]
-    run = trained(method, task, replicas)
+    run = trained(method, task, replicas, whole=code == "epochs")
     for i, replica in enumerate(replicas):
         module = plain(initial(method, task, replica), params)
         train_by_hand(module, task.supports[i], replica.rng("order"), adamw(module))

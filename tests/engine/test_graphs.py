@@ -66,7 +66,7 @@ _STATE: list[Tensor] = []  # all that a recorded epoch may change
 
 def state(run: training.Run) -> list[Tensor]:
     """The tensors that hold what a run has learned so far."""
-    groups = [] if run._searching else run._optimizer._groups
+    groups = [] if run._searching else run._optimizer.groups
     layers = list(run.head._layers.values())
     found = [*run.head.weights.values(), *(tensor.detach() for layer in layers for tensor in _tensors(layer))]
     found += [tensor for group in groups for tensor in [*group.first, *group.second, group.count]]

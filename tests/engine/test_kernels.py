@@ -156,7 +156,7 @@ def test_what_is_remembered_is_the_memory_and_never_a_copy() -> None:
 def test_without_a_folder_for_its_cache_it_works_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
 
-    @kernels._compiled("void(f4[::1])")
+    @kernels.compiled("void(f4[::1])")
     def double(x: Any) -> None:
         for i in range(x.size):
             x[i] *= np.float32(2)

@@ -8,7 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods import Array, Candidate, Classifier, GridMethod, Method, Param, Params, Pullback, Replica, Support, Task
+from methods import (
+    Array,
+    Candidate,
+    Classifier,
+    GridMethod,
+    Method,
+    Param,
+    Params,
+    Pullback,
+    Replica,
+    Support,
+    Task,
+    TrainedMethod,
+)
 from methods.contract.program import Program, linear
 from methods.linear_probe import LinearProbe
 from methods.tools.check import PROPERTIES, ContractError, check, verdicts
@@ -279,6 +292,14 @@ class Exits(Sound):
         sys.exit("no licence")
 
 
+class SaysItIsALinearProbe(LinearProbe):
+    compiled = "linear"
+    vjp = TrainedMethod.vjp
+
+    def logits(self, head: Any, x: Array) -> Array:
+        return 50 * head.classifier(x)
+
+
 BROKEN = [
     (UnknownDefault, "parameters", "to survive JSON: found -1.0, allowed: a number ≥ 0"),
     (NamedAsAKey, "parameters", "and not 'method', found 'method'"),
@@ -307,6 +328,7 @@ BROKEN = [
     (LooksAtTheOtherQueries, "one_query_at_a_time", ""),
     (ForgetsTheBias, "by_hand", ""),
     (ShipsSomethingElse, "shipped", "what is shipped to give the logits of the fitted classifier"),
+    (SaysItIsALinearProbe, "by_hand", "expected an epoch of what is `compiled` to train what `logits` says"),
     (FavoursTheFirstClass, "classes_permuted", ""),
     (NeedsEqualClasses, "sizes", ""),
     (Blind, "better_than_chance", ""),

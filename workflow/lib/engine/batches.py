@@ -23,10 +23,15 @@ class Batches:
         supports = list(zip(*(method.sources(task.of(replica), replica) for replica in replicas), strict=True))
         if recipe.views:
             supports[0][0].every_view()  # says what to do where there are none
-        self._sources = [_Source(own, i, replicas, recipe, task) for i, own in enumerate(supports)]
+        self._sources = [Source(own, i, replicas, recipe, task) for i, own in enumerate(supports)]
         self.per_epoch = self._sources[0].count
         self.fixed = len(self._sources) == 1  # others come round at other times
         self._batches = [source.batches() for source in self._sources]
+
+    @property
+    def only(self) -> "Source":
+        """The one source."""
+        return self._sources[0]
 
     def shuffle(self) -> None:
         """Begin another epoch of the one source."""
@@ -72,7 +77,7 @@ class _Views:
         return np.full((len(self._rngs), size), self._turn % self.count)
 
 
-class _Source:
+class Source:
     """One set of samples for each replica; replicas that share it share its memory."""
 
     def __init__(
@@ -92,40 +97,45 @@ class _Source:
                 raise ValueError(f"labels to train on go from {found}; there are classes 0 to {task.classes - 1}")
         samples = [support.every_view() if viewed else support for support in distinct.values()]
         self._views = _Views(recipe.views, len(samples[0].y) // self._size, for_views) if viewed else None
-        self._x = torch.from_numpy(np.concatenate([one.x for one in samples])).to(device)
-        self._y = torch.from_numpy(np.concatenate([one.y for one in samples])).to(device)
+        self.x = torch.from_numpy(np.concatenate([one.x for one in samples])).to(device)
+        self.y = torch.from_numpy(np.concatenate([one.y for one in samples])).to(device)
         first_row = dict(zip(distinct, count(step=self._size), strict=False))
-        self._first = np.array([[first_row[key]] for key in keys])
-        self._bounds = bounds(self._size, recipe.batch_size)
-        self.count = len(self._bounds)
+        self.first = np.array([[first_row[key]] for key in keys])
+        self.bounds = bounds(self._size, recipe.batch_size)
+        self.count = len(self.bounds)
         # The rows of a batch lie together, so that a step needs a view and a gather.
         self._rows = torch.empty(len(supports) * self._size, dtype=torch.int64, device=device)
         self._labels = torch.empty_like(self._rows)
-        sizes = [(stop - start) * len(supports) for start, stop in self._bounds]
+        sizes = [(stop - start) * len(supports) for start, stop in self.bounds]
         shape = len(supports), -1
-        widths = {stop - start for start, stop in self._bounds}
-        room = [self._x.new_empty(len(supports), width, self._x.shape[1]) for width in widths]
+        widths = {stop - start for start, stop in self.bounds}
+        room = [self.x.new_empty(len(supports), width, self.x.shape[1]) for width in widths]
         self._room = {x.shape[1]: (x, x.flatten(0, 1)) for x in room}
         self._parts = [
             (rows, labels.view(shape))
             for rows, labels in zip(torch.split(self._rows, sizes), torch.split(self._labels, sizes), strict=True)
         ]
 
-    def shuffle(self) -> None:
-        """Another epoch: a new order of the samples, each replica's from its own generator."""
+    def draw(self) -> NDArray[np.int64]:
+        """A new order of the samples, each replica's from its own generator: rows of `x`, `(R, n)`."""
         images = np.stack([rng.permutation(self._size) for rng in self._rngs])
-        order = images + self._first
+        order = images + self.first
         if self._views:
             order = order * self._views.count + np.take_along_axis(self._views(self._size), images, 1)
-        rows = np.concatenate([order[:, start:stop].ravel() for start, stop in self._bounds])
+        return order
+
+    def shuffle(self) -> None:
+        """Another epoch in another order."""
+        order = self.draw()
+        rows = np.concatenate([order[:, start:stop].ravel() for start, stop in self.bounds])
         self._rows.copy_(torch.from_numpy(rows))
-        torch.index_select(self._y, 0, self._rows, out=self._labels)
+        torch.index_select(self.y, 0, self._rows, out=self._labels)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """`x (R, B, D)`, which the next step writes over, and `y (R, B)` of a step of the epoch."""
         rows, labels = self._parts[step]
         x, flat = self._room[labels.shape[1]]
-        torch.index_select(self._x, 0, rows, out=flat)
+        torch.index_select(self.x, 0, rows, out=flat)
         return x, labels
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

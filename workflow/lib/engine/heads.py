@@ -49,17 +49,18 @@ class Head:
     def __init__(self, method: Trainable, task: Task, replicas: Sequence[Replica]) -> None:
         self._method = method
         self._replicas = len(replicas)
+        self.compiled: str = vars(type(method)).get("compiled", "")  # a subclass may compute another head
         self.noise = Noise(replicas, task.device)  # what its layers draw random numbers from
-        self._parts = SimpleNamespace()
+        self.parts = SimpleNamespace()
         self._layers: dict[str, Layer] = {}
         self._loose: dict[str, Tensor] = {}
         self.weights: dict[str, Tensor] = {}  # trainable, (R, …), by the part and the layer's own name
         singles = [_single(method, task, replica) for replica in replicas]
         for name in singles[0]:
-            setattr(self._parts, name, self._stack(name, [single[name] for single in singles], task.device))
+            setattr(self.parts, name, self._stack(name, [single[name] for single in singles], task.device))
         for name in method.scalars:
             values = torch.tensor([float(replica.params[name]) for replica in replicas], device=task.device)
-            setattr(self._parts, name, values[:, None, None])
+            setattr(self.parts, name, values[:, None, None])
 
     def _stack(self, name: str, values: Sequence[Any], device: str) -> Any:
         """One stacked layer, parameter or constant from one of each replica."""
@@ -94,17 +95,17 @@ class Head:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits `(R, B, K)` of `x (R, B, D)` or `(M, D)`."""
-        return self._method.logits(self._parts, x)
+        return self._method.logits(self.parts, x)
 
     def vjp(self, x: Tensor) -> tuple[Tensor, Pullback] | None:
         """Logits of a training batch `x (R, B, D)` and how the weights' gradients by name come from theirs, if the
         method has written that out.
         """
-        return self._method.vjp(self._parts, x)
+        return self._method.vjp(self.parts, x)
 
     def folded(self) -> Callable[[Tensor], Tensor]:
         """What maps queries `(M, D)` to logits `(R, M, K)` with the weights as they are now."""
-        classify = self._method.folded(self._parts)
+        classify = self._method.folded(self.parts)
         if any(map(any_shape, self._layers.values())) and not self._method.overrides("folded"):
             return lambda x: classify(x.expand(self._replicas, *x.shape))  # as in training
         return classify
@@ -116,11 +117,11 @@ class Head:
 
     def penalty(self) -> Tensor | None:
         """What the method adds to the loss, `(R,)`."""
-        return self._method.penalty(self._parts)
+        return self._method.penalty(self.parts)
 
     def loss(self, logits: Tensor, labels: Tensor, x: Tensor) -> Tensor | None:
         """The method's own loss `(R,)` in place of the cross-entropy."""
-        return self._method.loss(self._parts, logits, labels, x)
+        return self._method.loss(self.parts, logits, labels, x)
 
 
 def _single(method: Trainable, task: Task, replica: Replica) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from torch import Tensor, float32
 
 Function = Callable[..., None]
 Array = Any  # NumPy's, as Numba sees it: its types are those of the signatures
+Number = Any
 
 enabled = True  # a test that turns this off sees on the CPU what a GPU does
 
@@ -47,22 +48,22 @@ class Latest:
 
 
 # A product and a sum may be one instruction; nothing else may change what the source says.
-_OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
+OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
 
 
-def _compiled(signature: str) -> Callable[[Function], Function]:
+def compiled(signature: str) -> Callable[[Function], Function]:
     """Compiles for arrays and numbers of these types, which spares every call the choice."""
 
-    def compiled(function: Function) -> Function:
+    def made(function: Function) -> Function:
         try:
-            return njit(signature, cache=True, **_OPTIONS)(function)
+            return njit(signature, cache=True, **OPTIONS)(function)
         except Exception:  # no folder to keep it in, a full disk, what a power cut left there: do without
-            return njit(signature, **_OPTIONS)(function)
+            return njit(signature, **OPTIONS)(function)
 
-    return compiled
+    return made
 
 
-@njit(inline="always", **_OPTIONS)  # type: ignore[untyped-decorator]  # Numba's types leave it open
+@njit(inline="always", **OPTIONS)  # type: ignore[untyped-decorator]  # Numba's types leave it open
 def _moved(w: Any, g: Any, m: Any, v: Any, beta1: Any, beta2: Any, rate: Any, eps: Any, keep: Any, l2: Any) -> Any:
     """A weight and its two moments after a step of Adam: part of the walks below."""
     g = g + l2 * w
@@ -71,7 +72,7 @@ def _moved(w: Any, g: Any, m: Any, v: Any, beta1: Any, beta2: Any, rate: Any, ep
     return keep * w - rate * m / (np.sqrt(v) + eps), m, v
 
 
-@_compiled("void(" + 4 * "f4[::1], " + "f4, f4, f4, f4, f4, f4)")
+@compiled("void(" + 4 * "f4[::1], " + "f4, f4, f4, f4, f4, f4)")
 def adam(
     gradient: Array,
     weight: Array,
@@ -94,7 +95,7 @@ def adam(
         )
 
 
-@_compiled("void(" + 10 * "f4[:,:,::1], " + "f4, f4, f4, f4, f4, f4)")
+@compiled("void(" + 10 * "f4[:,:,::1], " + "f4, f4, f4, f4, f4, f4)")
 def adam_behind_norm(
     gradient: Array,
     product: Array,
@@ -136,7 +137,7 @@ def adam_behind_norm(
                 )
 
 
-@_compiled("void(" + 5 * "f4[:,:,::1], " + "f4, f4" + 3 * ", f4[:,:,::1]" + ")")
+@compiled("void(" + 5 * "f4[:,:,::1], " + "f4, f4" + 3 * ", f4[:,:,::1]" + ")")
 def normalise(  # noqa: C901  # one walk: a function for each loop would hide that
     x: Array,
     weight: Array,
@@ -177,7 +178,7 @@ def normalise(  # noqa: C901  # one walk: a function for each loop would hide th
                 normed[r, b, d] = weight[r, 0, d] * hat + bias[r, 0, d]
 
 
-@_compiled("void(" + ", ".join(["f4[:,:,::1]"] * 7) + ")")
+@compiled("void(" + ", ".join(["f4[:,:,::1]"] * 7) + ")")
 def normalise_back(
     gradient: Array, standard: Array, inverse: Array, weight: Array, slope: Array, total: Array, for_x: Array
 ) -> None:
@@ -198,7 +199,7 @@ def normalise_back(
                     for_x[r, b, d] = weight[r, 0, d] * inverse[r, 0, d] * (gradient[r, b, d] - share * own)
 
 
-@_compiled("void(f4[:,:,::1], i8[:,::1], f4[:,::1], b1)")
+@compiled("void(f4[:,:,::1], i8[:,::1], f4[:,::1], b1)")
 def cross_entropy(probabilities: Array, labels: Array, own: Array, classes_first: bool) -> None:
     """Softmax becomes the gradient of the mean cross-entropy; `own (R, B)` is what it was at the true class.
 

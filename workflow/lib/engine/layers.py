@@ -53,9 +53,9 @@ class Sequential:
     """R chains of layers. A BatchNorm and the linear layer behind it run as one."""
 
     def __init__(self, layers: Sequence[nn.Sequential], noise: Noise) -> None:
-        self._parts = [stack(parts, noise) for parts in zip(*layers, strict=True)]
-        self._chain = list(_joined(self._parts))
-        self.weights = {f"{i}.{name}": w for i, part in enumerate(self._parts) for name, w in part.weights.items()}
+        self.parts = [stack(parts, noise) for parts in zip(*layers, strict=True)]
+        self._chain = list(_joined(self.parts))
+        self.weights = {f"{i}.{name}": w for i, part in enumerate(self.parts) for name, w in part.weights.items()}
         self._training = True
 
     @property
@@ -65,7 +65,7 @@ class Sequential:
     @training.setter
     def training(self, training: bool) -> None:
         self._training = training
-        for part in self._parts:
+        for part in self.parts:
             part.training = training
         for link, _ in self._chain:
             if isinstance(link, NormLinear) and not training:
@@ -74,7 +74,7 @@ class Sequential:
     @property
     def any_shape(self) -> bool:
         """Whether a part takes tensors of any shape."""
-        return any(map(any_shape, self._parts))
+        return any(map(any_shape, self.parts))
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Outside training a chain of one link is `x weight + bias`, of `(R, D, K)` and `(R, 1, K)`."""
@@ -105,7 +105,7 @@ class Sequential:
         return x, pull_all
 
     def state(self, replica: int) -> dict[str, Tensor]:
-        parts = enumerate(part.state(replica) for part in self._parts)
+        parts = enumerate(part.state(replica) for part in self.parts)
         return {f"{i}.{name}": tensor for i, state in parts for name, tensor in state.items()}
 
 

@@ -96,6 +96,11 @@ class Objective:
             raise ValueError(f"`loss` has to give {asked}, {tuple(logits.shape[:1])}; found {tuple(value.shape)}")
         return value
 
+    def seen(self, likely: Array) -> None:
+        """An epoch has been trained elsewhere: p(label) of its samples, `(R, n)`."""
+        self._likely.clear()
+        self._likely.append(likely)
+
     def latest(self) -> float:
         """The mean loss over the last epoch, without the penalty. Reading it waits for the device."""
         if self._losses:

@@ -7,7 +7,9 @@ kernels, called directly: the classes of `torch.optim` around them cost as much 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import cos, pi
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,56 +47,59 @@ class Optimizer:
     def __init__(self, weights: Mapping[str, Tensor], recipes: Sequence[Recipe], per_epoch: int) -> None:
         names = list(weights)
         _check_rates(names, recipes[0])
-        self._groups = [
-            _Group(list(weights.values()), places, rows, recipes[rows.start], factor, per_epoch)
+        self.groups = [
+            Group(weights, places, rows, recipes[rows.start], factor, per_epoch)
             for rows in _runs(recipes)
             for factor, places in _by_rate(names, recipes[rows.start])
         ]
-        self._takes_late = all(group.compiled for group in self._groups)
+        self._takes_late = all(group.compiled for group in self.groups)
 
     def step(self, gradients: Sequence[Tensor | Late]) -> None:
         """One step with the gradients of the weights, in their order and layout."""
         known = gradients if self._takes_late else made(gradients)
-        rates = [group.next_rate() for group in self._groups]
+        rates = [group.next_rate() for group in self.groups]
         if not all(isinstance(gradient, Tensor) for gradient in known):
-            for group, lr in zip(self._groups, rates, strict=True):
+            for group, lr in zip(self.groups, rates, strict=True):
                 group.step_late(known, lr)
-        for group, lr in zip(self._groups, rates, strict=True):
+        for group, lr in zip(self.groups, rates, strict=True):
             group.step(known, lr)
 
     def look_ahead(self) -> None:
         """Put the rates of the next epoch where `fixed_step` finds them: it is as if its steps were done."""
-        for group in self._groups:
+        for group in self.groups:
             group.look_ahead()
 
     def fixed_step(self, place: int, gradients: Sequence[Tensor | Late]) -> None:
         """A step of that epoch, whose rate is read from memory: the same call does for every epoch."""
         known = made(gradients)
-        for group in self._groups:
+        for group in self.groups:
             group.step(known, group.ahead[place])
 
 
-class _Group:
+class Group:
     """The weights at some places, of neighbouring replicas, that share a recipe and a rate."""
 
     def __init__(
         self,
-        weights: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
         places: Sequence[int],
         rows: slice,
         recipe: Recipe,
         factor: float,
         per_epoch: int,
     ) -> None:
-        self._places, self._rows = places, rows
+        self._names = list(weights)
+        self._places, self.rows = places, rows
         self._recipe, self._factor, self._per_epoch = recipe, factor, per_epoch
         self._update = _KINDS[recipe.optimizer]
-        self.weights = [weights[place].detach()[rows] for place in places]  # views: the step changes the head itself
+        # Views: the step changes the head itself.
+        self.weights = [weights[self._names[place]].detach()[rows] for place in places]
         self.first = [torch.zeros_like(weight) for weight in self.weights]
         self.second = [] if recipe.optimizer == "sgd" else [torch.zeros_like(weight) for weight in self.weights]
-        self.count = torch.zeros((), device=weights[0].device)
+        device = next(iter(weights.values())).device
+        self.count = torch.zeros((), device=device)
         self.counts = [self.count] * len(self.weights)
-        self.ahead = torch.zeros(per_epoch, device=weights[0].device)
+        self.ahead = torch.zeros(per_epoch, device=device)
         self._step = 0
         states = [*zip(self.weights, self.first, self.second, strict=False)]
         self.compiled = bool(states) and all(map(kernels.fit, self.weights))
@@ -107,6 +112,15 @@ class _Group:
         self._step += 1
         return self._factor * rate(self._recipe, self._per_epoch, self._step - 1)
 
+    def state(self, name: str) -> Sequence[Any]:
+        """The memory of a weight and its two moments; nothing if it does not learn, or not in this group."""
+        place = self._names.index(name) if name in self._names else None
+        return self._states[self._places.index(place)] if place in self._places else ()
+
+    def constants_ahead(self) -> Any:
+        """The numbers of `kernels.adam` at an epoch's steps, `(S, 6)`, which count as done."""
+        return np.array([self._constants(self.next_rate()) for _ in range(self._per_epoch)], np.float32)
+
     def look_ahead(self) -> None:
         """The rates of an epoch's steps, which count as done."""
         self.ahead.copy_(torch.tensor([self.next_rate() for _ in self.ahead]))
@@ -116,7 +130,7 @@ class _Group:
         for index, place in enumerate(self._places):
             gradient = gradients[place]
             if not isinstance(gradient, Tensor):
-                gradient.adam(self._rows, self._states[index], self._constants(lr))
+                gradient.adam(self.rows, self._states[index], self._constants(lr))
 
     def step(self, gradients: Sequence[Tensor | Late], lr: float | Tensor) -> None:
         """The rest of it, with a rate that is a number or lies on the device."""
@@ -125,11 +139,11 @@ class _Group:
             constants = self._constants(lr)
             for state, array, gradient in zip(self._flat, self._arrays, own, strict=True):
                 if isinstance(gradient, Tensor):
-                    kernels.adam(array(gradient)[self._rows].reshape(-1), *state, *constants)
+                    kernels.adam(array(gradient)[self.rows].reshape(-1), *state, *constants)
         else:
             self.count += 1
             # The fused kernels walk raw memory: a transposed gradient would meet the wrong weights.
-            self._update(self, [gradient[self._rows].contiguous() for gradient in made(own)], lr, self._recipe)
+            self._update(self, [gradient[self.rows].contiguous() for gradient in made(own)], lr, self._recipe)
 
     def _constants(self, lr: float) -> tuple[float, ...]:
         """The numbers of `kernels.adam` at this step."""
@@ -139,16 +153,16 @@ class _Group:
         return *BETAS, corrected, eps, *((1.0, decay) if coupled else (1 - lr * decay, 0.0))
 
 
-def _adamw(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
+def _adamw(group: Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
     _adam_with(torch._fused_adamw_, group, gradients, lr, recipe)
 
 
-def _adam(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
+def _adam(group: Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
     _adam_with(torch._fused_adam_, group, gradients, lr, recipe)
 
 
 def _adam_with(
-    kernel: Callable[..., object], group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe
+    kernel: Callable[..., object], group: Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe
 ) -> None:
     kernel(
         group.weights,
@@ -167,7 +181,7 @@ def _adam_with(
     )
 
 
-def _sgd(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
+def _sgd(group: Group, gradients: list[Tensor], lr: float | Tensor, recipe: Recipe) -> None:
     torch._fused_sgd_(
         group.weights,
         gradients,
@@ -182,7 +196,7 @@ def _sgd(group: _Group, gradients: list[Tensor], lr: float | Tensor, recipe: Rec
     )
 
 
-_KINDS: dict[str, Callable[[_Group, list[Tensor], float | Tensor, Recipe], None]] = {
+_KINDS: dict[str, Callable[[Group, list[Tensor], float | Tensor, Recipe], None]] = {
     "adamw": _adamw,
     "adam": _adam,
     "sgd": _sgd,

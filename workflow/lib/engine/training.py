@@ -22,6 +22,7 @@ from workflow.lib.engine import graphs
 from workflow.lib.engine.average import Average
 from workflow.lib.engine.batches import Batches
 from workflow.lib.engine.blending import Family, Shares, Start, families
+from workflow.lib.engine.compiled import Epochs, UnfitError
 from workflow.lib.engine.graphs import Replayed
 from workflow.lib.engine.heads import Head, Trainable
 from workflow.lib.engine.lbfgs import Lbfgs
@@ -141,6 +142,15 @@ class Run:
         self._out = PerQueries(lambda q: torch.empty(len(q), *shape, device=task.device).transpose(0, 1))
         record = graphs.recorder(task.device)
         self._epoch = Replayed(self._fixed_epoch, record, task.log) if record and self._whole else None
+        self._compiled = self._epochs() if self._whole else None
+        self._done = 0  # steps of the epoch
+
+    def _epochs(self) -> Epochs | None:
+        """The compiled epochs of the head, if there are any."""
+        try:
+            return Epochs(self.head, self.recipe, self.batches, self._optimizer)
+        except UnfitError:
+            return None
 
     @property
     def _whole(self) -> bool:
@@ -155,7 +165,10 @@ class Run:
         if self._epoch is not None and self.head.noise.drawn:
             self._log("  not recorded as a CUDA graph, and slower for it: the head draws random numbers")
             self._epoch = None
-        if self._epoch is None:
+        if self._compiled is not None and steps == self.per_epoch and self._done == 0:
+            self._objective.seen(self._compiled())
+        elif self._epoch is None:
+            self._done = (self._done + steps) % self.per_epoch
             step = self._search if self._searching else self._step
             for _ in range(steps):
                 step()
