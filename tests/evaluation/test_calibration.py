@@ -95,7 +95,7 @@ def test_images_that_are_all_wrong_make_it_say_that_it_knows_nothing() -> None:
     logits, _ = drawn(100, seed=6)
     labels = logits.argmin(1)
     probability = np.exp(calibration.scaled(logits, calibration.temperature(logits, labels)))
-    assert probability == pytest.approx(np.full_like(probability, 1 / 5), abs=1e-3)
+    assert probability == pytest.approx(np.full_like(probability, 1 / 5), abs=1e-2)
 
 
 def test_what_tells_nothing_keeps_its_probabilities() -> None:

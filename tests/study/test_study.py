@@ -134,7 +134,7 @@ def test_a_study_says_whether_it_cross_validates(here: Path) -> None:
 
 def test_a_study_says_whether_it_calibrates(here: Path) -> None:
     assert not load(write(here, BASE)).calibrates
-    assert load(write(here, BASE.replace("select: last", "select: [last, val_full]"))).calibrates
+    assert load(write(here, BASE.replace("select: last", "select: [val_full, last]"))).calibrates
     made = load(write(here, BASE + "calibrate: {held_out: support_cv, level: 0.8}\n"))
     assert (made.calibrates, made.cross_validates) == (True, True)
     assert made.calibrate == {"held_out": "support_cv", "level": 0.8}

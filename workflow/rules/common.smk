@@ -100,6 +100,7 @@ def plan():
             "references": STUDY.references,
             "folds": STUDY.folds,
             "thumbnails": STUDY.thumbnails,
+            "calibrates": STUDY.calibrates,
             "methods": [
                 {
                     "label": label,
@@ -142,6 +143,7 @@ TABLES = [
             *(f"{pair}.per_class" for pair in PAIRS),
             *(f"{pair}.reference" for pair in STUDY.references),
             *(f"{pair}.regimes" for pair in PAIRS if STUDY.also),
+            *(f"{pair}.calibration" for pair in PAIRS if STUDY.calibrates),
             *(["gains"] if STUDY.also and "last" in STUDY.regimes else []),
             "summary",
             "comparison",
@@ -157,7 +159,14 @@ DUPLICATES = [
     for dataset in STUDY.datasets
     for backbone in STUDY.backbones
 ]
-FIGURES = expand(f"{RESULTS}/figures/{{name}}.svg", name=[*PAIRS, "peeking"])
+FIGURES = expand(
+    f"{RESULTS}/figures/{{name}}.svg",
+    name=[
+        *PAIRS,
+        *(f"{pair}.calibration" for pair in PAIRS if STUDY.calibrates),
+        "peeking",
+    ],
+)
 PAGE = f"{RESULTS}/report.html"
 # What is read in need not be written out; with folds there is a support for each of them.
 SUPPORTS = [

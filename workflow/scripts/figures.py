@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from workflow.lib.jobs.entry import run
-from workflow.lib.reporting import figures
+from workflow.lib.reporting import figures, reliability
 from workflow.lib.reporting.results import Plan, gather
 
 
@@ -17,6 +17,9 @@ def main() -> None:
         for backbone in plan.backbones:
             path = arguments.folder / "figures" / f"{dataset}.{backbone}.svg"
             figures.write(figures.accuracy_figure(results, dataset, backbone), path)
+            if plan.calibrates:
+                drawn = reliability.figure(results, arguments.folder, dataset, backbone)
+                figures.write(drawn, path.with_suffix(".calibration.svg"))
     figures.write(figures.peeking_figure(results), arguments.folder / "figures" / "peeking.svg")
 
 

@@ -11,7 +11,7 @@ from workflow.lib import files
 from workflow.lib.errors import UserError
 from workflow.lib.features.duplicates import Report
 from workflow.lib.jobs.entry import run
-from workflow.lib.reporting import balance, comparison, missing, references, rendering, summaries, tables
+from workflow.lib.reporting import balance, calibration, comparison, missing, references, rendering, summaries, tables
 from workflow.lib.reporting.results import Plan, Results, gather, tidy, trainings
 
 
@@ -31,7 +31,9 @@ def main() -> None:
     if arguments.early:
         return
     for name, table in made.items():
-        if not name.endswith(("comparison", "peeking", "intervals", "per_class")):  # too large, or an aside
+        if not name.endswith(
+            ("comparison", "peeking", "intervals", "per_class", "calibration")
+        ):  # too large, or an aside
             print(rendering.plain(table))
     print(f"{trainings(results)}\nThe tables lie in {into}/, every number in results.csv there.")
     if arguments.partial:
@@ -85,6 +87,8 @@ def render(results: Results, folder: Path, doubles: Mapping[str, Report]) -> dic
         if name in plan.references:
             published = references.read(plan.references[name])
             made[f"{name}.reference"] = references.table(results, *pair, published)
+        if plan.calibrates:
+            made[f"{name}.calibration"] = calibration.table(results, *pair)
         if plan.also:
             made[f"{name}.regimes"] = tables.regimes_table(results, *pair, shown[name])
     if plan.also and "last" in (plan.select, *plan.also):

@@ -15,7 +15,7 @@ from workflow.lib.evaluation import scoring
 from workflow.lib.evaluation.scoring import ECE_BINS, LogProbabilities
 
 Numbers = NDArray[np.float64]
-RANGE = 1e4  # the temperature lies within this factor of the spread of the logits, either way
+RANGE = 100.0  # the temperature lies within this factor of the spread of the logits, either way
 WRONG = 1.0  # images of the class that came second: taken as seen beside those that were
 UNKNOWN = 1.0  # images that may be of any class, for isotonic regression
 ENOUGH = 2**18  # logits: one number needs no more of them, and is found in a tenth of a second

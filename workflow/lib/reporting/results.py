@@ -40,6 +40,7 @@ class Plan:
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
     folds: Mapping[str, int] = field(default_factory=dict)  # of the datasets that are cross-validated
     thumbnails: bool = True  # whether the page may show small pictures of the images
+    calibrates: bool = False  # whether there are images to calibrate on
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":

@@ -63,8 +63,8 @@ class Study:
 
     @property
     def calibrates(self) -> bool:
-        """Whether there are held-out images for what some regime chooses: those that it chose by, or those named."""
-        return "held_out" in self.calibrate or any(regime not in ("last", "report") for regime in self.regimes)
+        """Whether what the first regime chooses has held-out images: those that it chose by, or those named."""
+        return "held_out" in self.calibrate or self.select not in ("last", "report")
 
     @property
     def folds(self) -> dict[str, int]:

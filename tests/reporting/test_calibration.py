@@ -1,0 +1,133 @@
+"""How far rows can be trusted, as a table and as a figure: from cells that are really computed."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from methods.contract.base import Method
+from methods.zero_shot import ZeroShot
+from tests.evaluation.test_cell import Means
+from tests.evaluation.test_trust import CELL, SUPPORT, VAL
+from tests.reporting.grid import plan
+from tests.samples import make_features
+from workflow.lib import files
+from workflow.lib.errors import UserError
+from workflow.lib.evaluation import cell as cells
+from workflow.lib.evaluation import predictions, records
+from workflow.lib.evaluation.bench import Bench
+from workflow.lib.reporting import calibration, figures, reliability, rendering
+from workflow.lib.reporting.results import Plan, Results, gather
+
+METHODS = [
+    {"label": "means", "variants": ["-"], "learns": True},
+    {"label": "zero_shot", "variants": ["-"], "learns": False},
+]
+ORIGIN = {
+    "versions": {},
+    "commit": "",
+    "device": "cpu",
+    "threads": 1,
+    "features": "f",
+    "features_sha256": "0" * 64,
+    "code": "",
+    "peak_memory_mb": 1.0,
+    "peak_gpu_memory_mb": 0.0,
+}
+SECONDS = dict.fromkeys(("start", "read", "fit", "score", "total"), 0.1)
+
+
+def study(folder: Path, calibrate: dict[str, Any]) -> Results:
+    """Class means and zero-shot at 1 and 5 shots, computed, written and gathered."""
+    made = plan(study="trial", datasets=["shapes"], backbones=["tiny"], shots=["1", "5"], methods=METHODS)
+    made = Plan(**(made.__dict__ | {"calibrates": True}))
+    methods: dict[str, Method] = {"means": Means(), "zero_shot": ZeroShot()}
+    for dataset, backbone, label, shots in made.cells():
+        at = replace(CELL, label=label, shots=shots, calibrate=calibrate, seeds=1 if shots == "0" else 2)
+        bench = Bench(at, make_features(noise=1.5), "cpu", 1, lambda line: None)
+        found = cells.evaluate(bench, methods[label])
+        record = records.record(bench, found, SECONDS, ORIGIN)
+        records.check(record, label)
+        files.write_json(made.path(folder, dataset, backbone, label, shots), record)
+        path = made.path(folder, dataset, backbone, label, shots, "predictions")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **predictions.arrays(bench, found))
+    return gather(made, folder)
+
+
+def test_the_table_has_every_row_before_and_after(tmp_path: Path) -> None:
+    results = study(tmp_path, VAL | {"level": 0.8})
+    table = calibration.table(results, "shapes", "tiny")
+    assert [(label, cells[0]) for label, cells, _ in table.rows] == [
+        ("zero_shot", "0 shots"),
+        ("means", "1 shot"),
+        ("means", "5 shots"),
+    ]
+    cells_of = dict(zip(table.columns, table.rows[2][1], strict=True))
+    seeds = results.records["shapes", "tiny", "means", "5"]["variants"][0]["seeds"]
+    coverage = np.array([seed["metrics"]["coverage"] for seed in seeds])
+    assert cells_of["coverage"] == f"{100 * coverage.mean():.2f} ± {100 * coverage.std(ddof=1):.2f}"
+    low, high = seeds[0]["calibration"]["band"]
+    assert cells_of["band"] == f"{100 * low:.2f} to {100 * high:.2f}"
+    before, after = (float(str(cells_of[name]).split()[0]) for name in ("NLL", "NLL calibrated"))
+    assert after < before
+    said = " ".join(table.caption)
+    assert "is fitted to val, never to test" in said
+    assert "at a level of 80 %" in said
+    assert "at most 5 % wrong" in said
+
+
+def test_what_is_not_calibrated_says_why(tmp_path: Path) -> None:
+    table = calibration.table(study(tmp_path, SUPPORT), "shapes", "tiny")
+    notes = {(label, cells[0]): (cells[2], remarks) for label, cells, remarks in table.rows}
+    assert notes["means", "1 shot"] == (
+        None,
+        ["not calibrated: 4 classes have one image, which no fold can leave out"],
+    )
+    assert notes["zero_shot", "0 shots"][0] is None
+    assert notes["means", "5 shots"][0] is not None
+    assert "the support out of its folds" in " ".join(table.caption)
+    for render in rendering.FORMATS.values():
+        assert "means" in render(table)
+
+
+def test_a_table_of_nothing_says_that(tmp_path: Path) -> None:
+    table = calibration.table(study(tmp_path, {}), "shapes", "tiny")
+    assert table.rows == []
+    assert "Nothing was calibrated" in table.caption[0]
+
+
+def test_the_figure_draws_the_rows_that_were_calibrated(tmp_path: Path) -> None:
+    results = study(tmp_path / "results", VAL)
+    made = reliability.figure(results, tmp_path / "results", "shapes", "tiny")
+    left, right = made.axes
+    assert len(left.lines) == 1 + 2 * 2  # the diagonal, and two rows before and after
+    assert {str(line.get_label()).split(",")[0] for line in right.lines} == {"means", "zero_shot"}
+    for name in ("a.svg", "b.svg"):
+        figures.write(reliability.figure(results, tmp_path / "results", "shapes", "tiny"), tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize("calibrate", [{}, SUPPORT])
+def test_the_figure_leaves_out_what_was_not(tmp_path: Path, calibrate: dict[str, Any]) -> None:
+    made = reliability.figure(study(tmp_path, calibrate), tmp_path, "shapes", "tiny")
+    assert len(made.axes[1].lines) == (1 if calibrate else 0)
+
+
+def test_what_is_drawn_is_what_was_saved(tmp_path: Path) -> None:
+    results = study(tmp_path, VAL)
+    path = results.plan.path(tmp_path, "shapes", "tiny", "means", "5", "predictions")
+    sure = reliability.read(path, "-")
+    assert sure is not None
+    seeds = results.records["shapes", "tiny", "means", "5"]["variants"][0]["seeds"]
+    assert sure.before_right.mean() == pytest.approx(np.mean([seed["metrics"]["accuracy"] for seed in seeds]))
+    assert len(sure.after) == 2 * len(make_features().splits["test"].y)
+    assert reliability.read(path, "other") is None
+
+
+def test_damaged_predictions_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "1.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"1\.npz: no predictions can be read"):
+        reliability.read(tmp_path / "1.npz", "-")
