@@ -44,6 +44,7 @@ nano: $(READY) ## train the embedded backbone anew: about an hour on 2 cores
 bench: $(READY) ## speed of extraction and of the engine, as ratios
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.cached
 
 scaling: $(READY) ## memory and time of the jobs at ImageNet's size: about 5 minutes and 6 GB of disk
 	$(BIN)/python -m benchmarks.scaling

@@ -6,13 +6,12 @@ side; beside it the four matrix products that a step consists of, on the same ma
 """
 
 import argparse
-import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 import numpy as np
 
-from benchmarks.engine import cost
+from benchmarks.engine import Cost, cost
 from methods import Method, Projection, Replica, Support, Task, unit
 from methods.gda import GaussianDiscriminant
 from methods.knn import NearestNeighbours
@@ -73,25 +72,27 @@ def closed(method: type[Method]) -> Callable[[], object]:
     return lambda: [candidate.logits(queries) for candidate in method().fit(task, [replica])]
 
 
-def measure(rounds: int) -> Iterator[dict[str, float]]:
-    """Seconds by the clock, round after round; the first one, which warms up, is left out."""
+def measure(rounds: int) -> Iterator[dict[str, Cost]]:
+    """Costs, round after round; the first one, which warms up, is left out."""
     train, steps = training()
     once, fits = products(), {method.name: closed(method) for method in CLOSED}
     for number in range(rounds + 1):
-        found = {"a step of prolip": cost(train).clock / steps}
-        found["its products"] = cost(lambda: [once() for _ in range(STEPS)]).clock / STEPS
-        found |= {name: cost(fit).clock for name, fit in fits.items()}
+        found = {"a step of prolip": cost(train) / steps}
+        found["its products"] = cost(lambda: [once() for _ in range(STEPS)]) / STEPS
+        found |= {name: cost(fit) for name, fit in fits.items()}
         if number > 0:
             yield found
 
 
-def report(found: Sequence[dict[str, float]]) -> Iterator[str]:
+def report(found: Sequence[dict[str, Cost]]) -> Iterator[str]:
     """Medians of the times, and of the ratio within a round."""
+    yield f"{'':40}{'by the clock':>14}{'of a core':>14}"
     for name in found[0]:
-        yield f"{name + ', ms':40}{1e3 * median(one[name] for one in found):10.1f}"
-    ratio = median(one["a step of prolip"] / one["its products"] for one in found)
-    yield f"{'a step of prolip against its products':40}{ratio:9.2f}x"
-    yield f"{'products of 300 steps, TFLOP':40}{300 * operations() / 1e12:10.2f}"
+        clock, cores = (1e3 * median(one[name][i] for one in found) for i in range(2))
+        yield f"{name + ', ms':40}{clock:14.1f}{cores:14.1f}"
+    clock, cores = (median(one["a step of prolip"][i] / one["its products"][i] for one in found) for i in range(2))
+    yield f"{'a step of prolip against its products':40}{clock:13.2f}x{cores:13.2f}x"
+    yield f"{'products of 300 steps, TFLOP':40}{300 * operations() / 1e12:14.2f}"
 
 
 def main() -> None:
@@ -103,10 +104,8 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     print(f"{SEEDS * len(PENALTIES)} replicas, {arguments.threads} threads, {arguments.rounds} rounds", flush=True)
-    start = time.perf_counter()
     for line in report(list(measure(arguments.rounds))):
         print(line, flush=True)
-    print(f"{time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

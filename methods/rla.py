@@ -13,6 +13,10 @@ class RegularizedLinear(ProjectedMethod):
     The form of ProLIP for features of which the vector before the last projection is not known. Each step takes the
     whole support. λ is 1 / n for n shots: many images are trusted more. Where the protocol chooses, rate and λ come
     from the paper's grid, 49 trainings side by side.
+
+    Rate and λ belong to s = 100, and gradients shrink with s. On the quickstart's planes, where s is 11 and zero-shot
+    right one time in four, it is 0.2 to 0.3 points below zero-shot; with `lambda: 0.01` and `lr: 1e-3` it is as much
+    above, and on the digits 4 to 7 points in place of 2 to 3.
     """
 
     name = "rla"
@@ -28,10 +32,7 @@ class RegularizedLinear(ProjectedMethod):
             "With few images and a good text, where ProLIP can't be had; it can't forget classes, since W "
             "serves all of them."
         ),
-        fails=(
-            "Where the text is poor: all classes share one map. At the default rate it moves little with s far "
-            "below 100."
-        ),
+        fails="Where the text is poor: all classes share one map. With s far below 100, λ outweighs what is learned.",
         passes=300,
     )
 
