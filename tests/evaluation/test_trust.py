@@ -15,12 +15,13 @@ from methods.linear_probe import LinearProbe
 from methods.zero_shot import ZeroShot
 from tests.conftest import make_features
 from tests.evaluation.test_cell import Means
-from workflow.lib.evaluation import calibration, conformal, cross_validation, predictions, records
+from workflow.lib.evaluation import calibration, calibrator, conformal, cross_validation, predictions, records
 from workflow.lib.evaluation import cell as cells
+from workflow.lib.evaluation import trust as trusted
 from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.evaluation.calibrator import Settings
 from workflow.lib.evaluation.folds import split
-from workflow.lib.evaluation.trust import Trust
+from workflow.lib.evaluation.trust import Held, Trust
 from workflow.lib.features.store import Features, Split
 
 PLAIN = ({"variant": "-", "params": {}},)
@@ -65,6 +66,13 @@ def trust(made: Bench, method: Method, seed: int = 0) -> Trust:
     return found
 
 
+def held_of(found: Trust) -> Held:
+    """The held-out logits and labels that are kept of it."""
+    held = found.parts[0][2]
+    assert held is not None
+    return held
+
+
 def means(made: Bench, seed: int, without: np.ndarray | None = None) -> np.ndarray:
     """The class means of a seed's support, without some of its rows."""
     rows = made.rows[seed] if without is None else np.delete(made.rows[seed], without)
@@ -95,7 +103,7 @@ def test_val_calibrates_and_the_reported_split_measures() -> None:
 def test_out_of_folds_every_image_is_answered_without_it() -> None:
     made = bench(calibrate=SUPPORT)
     for seed in range(2):
-        (_, _, (held, labels)) = trust(made, Means(), seed).parts[0]
+        held, labels = held_of(trust(made, Means(), seed))
         train, rows = made.features.splits["train"], made.rows[seed]
         assert (labels == train.y[rows]).all()
         expected = np.zeros(held.shape)
@@ -117,7 +125,8 @@ def test_no_reported_label_calibrates_anything(way: dict[str, Any], method: type
         assert other is not None
         assert not one.reason
         assert one.metrics()["nll_calibrated"] != other.metrics()["nll_calibrated"]
-        (mine, _, (held, labels)), (its, _, (again, same)) = one.parts[0], other.parts[0]
+        (held, labels), (again, same) = held_of(one), held_of(other)
+        mine, its = one.parts[0][0], other.parts[0][0]
         assert (held == again).all()
         assert (labels == same).all()
         assert (mine.temperature, mine.unsure) == (its.temperature, its.unsure)
@@ -139,9 +148,9 @@ def test_it_is_the_chosen_candidate_that_is_calibrated(way: str) -> None:
     """The second of three: its logits are those of the class means."""
     plain = "named val" if way == "chosen on val" else "named support"
     chosen, expected = trust(bench(**WAYS[way]), Stages()), trust(bench(**WAYS[plain]), Means())
-    assert chosen.parts[0][2][0] == pytest.approx(expected.parts[0][2][0], abs=1e-2)
+    assert held_of(chosen)[0] == pytest.approx(held_of(expected)[0], abs=1e-2)
     last = trust(bench(**WAYS[plain]), Stages())
-    assert last.parts[0][2][0] != pytest.approx(expected.parts[0][2][0], abs=1e-2)
+    assert held_of(last)[0] != pytest.approx(held_of(expected)[0], abs=1e-2)
 
 
 def test_every_regime_has_its_own(tmp_path: Path) -> None:
@@ -274,6 +283,24 @@ def test_the_file_says_what_each_of_its_arrays_is_and_so_does_the_page() -> None
 def test_without_calibration_there_are_no_arrays_of_it() -> None:
     _, arrays = saved()
     assert not {name for name in arrays if name.startswith(("calibrated", "held_out", "covered"))}
+
+
+def test_large_held_out_logits_are_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = sum(2 * 4 * len(make_features().splits["val"].y) for _ in range(2))  # of two seeds
+    for limit in (size - 1, size // 2 - 1):  # each of them would do; neither would
+        monkeypatch.setattr(trusted, "LIMIT", limit)
+        _, arrays = saved(calibrate=VAL)
+        assert not {name for name in arrays if name.startswith("held_out")}
+        assert "covered" in arrays
+    monkeypatch.setattr(trusted, "LIMIT", size)
+    assert "held_out_logits" in saved(calibrate=VAL)[1]
+
+
+def test_images_are_judged_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trust(bench(calibrate=VAL), Means()).images
+    monkeypatch.setattr(calibrator, "_SLICE", 5 * 4)
+    for name, found in trust(bench(calibrate=VAL), Means()).images.items():
+        np.testing.assert_array_equal(found, whole[name])
 
 
 def test_the_files_of_the_images_are_named_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from workflow.lib.evaluation.scoring import LogProbabilities
 
 Numbers = NDArray[np.float64]
 CALIBRATIONS = ("temperature", "isotonic")
+_SLICE = 2**22  # logits that are judged at a time
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ def judged(calibrator: Calibrator, logits: Floats, labels: Labels) -> dict[str, 
     `nll` and `confidence` as calibrated, `brier`; `covered` and `set_size` of the marginal sets, `covered_mondrian` and
     `set_size_mondrian` of the class-conditional ones; `answered`, whether the answer is given.
     """
+    step = max(1, _SLICE // logits.shape[1])
+    parts = [_judged(calibrator, logits[i : i + step], labels[i : i + step]) for i in range(0, len(labels), step)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _judged(calibrator: Calibrator, logits: Floats, labels: Labels) -> dict[str, NDArray[Any]]:
     tempered = calibrator.tempered(logits)
     log_probability = calibrator.calibrated(tempered)
     probability, rows = np.exp(tempered), np.arange(len(labels))

@@ -6,6 +6,7 @@ in Angelopoulos and Bates, arXiv:2107.07511. n images calibrate, of the same kin
 among those that the classifier was fitted to. Without ties among scores the level holds exactly; ties add to it.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from math import ceil
 
@@ -76,8 +77,8 @@ def band(parts: Iterable[tuple[int, int]], level: float, sure: float = 0.95) -> 
     if not total:
         return 0.0, 1.0
     spectrum = np.ones((total + 1) // 2 + 1, complex)
-    for images, count in asked:
-        spectrum *= np.fft.rfft(_covered(images, count, level), total + 1)
+    for (images, count), times in Counter(asked).items():  # classes are often of one size
+        spectrum *= np.fft.rfft(_covered(images, count, level), total + 1) ** times
     cumulative = np.cumsum(np.fft.irfft(spectrum, total + 1))
     tail = (1 - sure) / 2
     low, high = (int(np.searchsorted(cumulative, at)) for at in (tail, 1 - tail))

@@ -12,6 +12,7 @@ from workflow.lib.evaluation import abstention, calibrator, conformal, scoring
 from workflow.lib.evaluation.calibrator import Calibrator, Settings
 
 Held = tuple[NDArray[np.float16], Labels]
+LIMIT = 2**20  # bytes of held-out logits that are kept, and that are saved of a cell
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,13 @@ class Trust:
     """What images `on` a split, or out of the folds of the support, say of a classifier; or the `reason` why nothing.
 
     `parts` has one calibrator, of a cross-validated dataset one for each fold, with the reported images of each class
-    `(K,)` that it was applied to and the held-out logits `(n, K)` and labels `(n,)` that it was fitted to. `images` are
-    arrays `(M,)` of the reported images, see `calibrator.judged`.
+    `(K,)` that it was applied to and the held-out logits `(n, K)` and labels `(n,)` that it was fitted to, None where
+    they are large. `images` are arrays `(M,)` of the reported images, see `calibrator.judged`.
     """
 
     on: str
     reason: str = ""
-    parts: Sequence[tuple[Calibrator, Labels, Held]] = ()
+    parts: Sequence[tuple[Calibrator, Labels, Held | None]] = ()
     images: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
@@ -75,7 +76,8 @@ def found(on: str, held: NDArray[np.float16], own: Labels, logits: Floats, label
     """
     fitted = calibrator.fit(held.astype(np.float32), own, settings)
     asked = np.bincount(labels, minlength=logits.shape[1])
-    return Trust(on, "", [(fitted, asked, (held, own))], calibrator.judged(fitted, logits, labels))
+    kept = (held, own) if held.nbytes <= LIMIT else None
+    return Trust(on, "", [(fitted, asked, kept)], calibrator.judged(fitted, logits, labels))
 
 
 def joined(folds: Sequence[Trust | None], order: Labels) -> Trust | None:

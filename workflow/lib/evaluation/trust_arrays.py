@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from methods.contract.base import Array
+from workflow.lib.evaluation import trust as trusted
 from workflow.lib.evaluation.trust import Trust
 
-LIMIT = 2**20  # bytes of all held-out logits of a cell
 ABOUT = {
     "calibrated_nll": "minus the natural logarithm of the calibrated probability of the true class; NaN where none",
     "calibrated_confidence": "the largest calibrated probability",
@@ -42,12 +42,13 @@ def arrays(trusts: Sequence[Trust | None], shape: tuple[int, int, int]) -> dict[
 
 def held_out(trusts: Sequence[Trust | None], seeds: int) -> dict[str, Array]:
     """`held_out_logits (T, K)` float16, `held_out_labels (T,)`, `held_out_of (T, 3)`; none where they are too large."""
-    parts = [
-        (held, own, (i // seeds, i % seeds, fold))
+    fitted = [
+        (held, (i // seeds, i % seeds, fold))
         for i, trust in enumerate(trusts)
-        for fold, (_, _, (held, own)) in enumerate(trust.parts if trust else ())
+        for fold, (_, _, held) in enumerate(trust.parts if trust else ())
     ]
-    if not parts or sum(held.nbytes for held, _, _ in parts) > LIMIT:
+    parts = [(*held, of) for held, of in fitted if held is not None]
+    if not parts or len(parts) < len(fitted) or sum(held.nbytes for held, _, _ in parts) > trusted.LIMIT:
         return {}
     return {
         "held_out_logits": np.concatenate([held for held, _, _ in parts]),

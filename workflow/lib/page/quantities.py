@@ -24,6 +24,11 @@ _KNOWN: dict[str, tuple[str, bool, str]] = {
     "temperature": ("temperature", False, ""),
     "coverage": ("coverage of prediction sets", True, ""),
     "set_size": ("classes in a prediction set", False, "low"),
+    "coverage_mondrian": ("coverage of prediction sets, by class", True, ""),
+    "set_size_mondrian": ("classes in a prediction set, by class", False, "low"),
+    "answered": ("answered", True, "high"),
+    "answered_error": ("error among the answered", True, "low"),
+    "aurc": ("area under the risk-coverage curve", True, "low"),
     "fit_seconds": ("fit, seconds", False, "low"),
 }
 _ASIDE = ("_last", "_peek")  # of the peeking gap, which has a place of its own
