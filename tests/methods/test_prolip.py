@@ -13,18 +13,19 @@ from methods.prolip import ProLIP
 from tests.methods.by_hand import cosine, descend
 from tests.methods.conftest import Easy
 
-BEFORE = 12
+MORE = 4  # dimensions before the projection than after it
 
 
 def before(easy: Easy) -> Easy:
-    """The problem as a model gives it that has twelve dimensions before its last projection, which has a bias."""
+    """The problem as a model gives it that has more dimensions before its last projection, which has a bias."""
     rng = np.random.default_rng(3)
-    weight, _ = np.linalg.qr(rng.normal(size=(BEFORE, easy.task.dim)))
-    rest = rng.normal(size=(BEFORE, BEFORE)) @ (np.eye(BEFORE) - weight @ weight.T)
+    width = easy.task.dim + MORE
+    weight, _ = np.linalg.qr(rng.normal(size=(width, easy.task.dim)))
+    rest = rng.normal(size=(width, width)) @ (np.eye(width) - weight @ weight.T)
     bias = 0.3 * rng.normal(size=easy.task.dim)
 
     def pre(x: Floats) -> Floats:
-        lost = rng.normal(size=(len(x), BEFORE)) @ rest  # what the projection does not let through
+        lost = rng.normal(size=(len(x), width)) @ rest  # what the projection does not let through
         return np.float32((7 * x - bias) @ weight.T + lost)
 
     supports = {seed: Support(pre(one.x), one.y) for seed, one in easy.task.supports.items()}
