@@ -15,8 +15,9 @@ Made from the declarations by `make docs`; a test keeps it current. Notation: su
 a hat means made unit again.
 
 Costs are of one fit with the defaults, in N images, D dimensions, K classes, P prompts of a class, D′ dimensions before
-the last projection and E passes over the support. `fit` counts floating-point operations, `memory` numbers of 4 bytes
-that are held beside the features. The figures are for FGVC-Aircraft with 16 shots and ViT-B/32: {sizes}.
+the last projection, W the width of the text tower and G its operations on one prompt, and E passes over the support.
+`fit` counts floating-point operations, `memory` numbers of 4 bytes that are held beside the features. The figures are
+for FGVC-Aircraft with 16 shots and ViT-B/32: {sizes}.
 """
 COLUMNS = ("method", "needs", "training", "learned numbers", "fit", "memory", "hyperparameters", "year")
 
@@ -24,7 +25,7 @@ COLUMNS = ("method", "needs", "training", "learned numbers", "fit", "memory", "h
 def markdown(registry: Registry) -> str:
     """The built-in methods: all in one table, then what each is, what it needs and costs, its parameters, its paper."""
     built_in = {name: entry for name, entry in registry.methods.items() if entry.where == "built-in"}
-    sizes = ", ".join(f"{name.replace('Dp', 'D′')} = {size}" for name, size in SIZES.items())
+    sizes = ", ".join(f"{shown(name)} = {scaled(size) if name == 'G' else size}" for name, size in SIZES.items())
     sections = [_section(name, entry) for name, entry in built_in.items()]
     return "\n".join([HEAD.format(sizes=sizes), *_table(built_in), *sections])
 
