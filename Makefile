@@ -41,10 +41,11 @@ docs: $(READY) ## docs/methods.md from the declarations, the table of rooms in d
 nano: $(READY) ## train the embedded backbone anew: about an hour on 2 cores
 	$(BIN)/python -m workflow.scripts.train_nano --out workflow/assets/nano
 
-bench: $(READY) ## speed of extraction and of the engine, as ratios
+bench: $(READY) ## speed of extraction, of the engine and of learned prompts, as ratios
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.cached
+	$(BIN)/python -m benchmarks.towers
 
 scaling: $(READY) ## memory and time of the jobs at ImageNet's size: about 5 minutes and 6 GB of disk
 	$(BIN)/python -m benchmarks.scaling

@@ -11,6 +11,7 @@ from methods.contract.gridded import GridMethod
 from methods.contract.hookspecs import hookimpl
 from methods.contract.params import Param
 from methods.contract.recipe import Recipe, training
+from methods.contract.towers import TowerMethod
 from methods.contract.trained import TrainedMethod
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Replica",
     "Support",
     "Task",
+    "TowerMethod",
     "TrainedMethod",
     "by_hand",
     "hookimpl",

@@ -77,7 +77,7 @@ class ClipAdapter(TrainedMethod):
 
     def recipe(self, task: Task, params: Params) -> Recipe:
         lr, decay, batch_size = params["lr"], params["weight_decay"], params["batch_size"]
-        epochs = params["epochs"] or coop_epochs(shots.number(task))
+        epochs = params["epochs"] or shots.coop_epochs(task)
         if params["recipe"] != "coop":
             return Recipe("adamw", lr, decay, epochs, batch_size)
         return Recipe(
@@ -140,11 +140,6 @@ class ClipAdapter(TrainedMethod):
             return (mixed @ head.text.mT).div_(by_hand.length(mixed))
 
         return classify
-
-
-def coop_epochs(number: float) -> int:
-    """How long CoOp trains with so many shots."""
-    return 50 if number < 2 else 100 if number < 8 else 200
 
 
 @hookimpl

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.contract import exporting
+from methods.contract.encoder import TextEncoder
 from methods.contract.facts import Facts
 from methods.contract.params import Param
 from methods.contract.program import Program
@@ -26,7 +27,7 @@ Params = Mapping[str, Any]  # the values of a variant, already checked against t
 TEXT_LENGTH = 10.0  # of a class text as OpenAI's ViT-B/32 gives it, about: what the published rates belong to
 UNIT = 1.001  # no class text is longer: they were made unit
 ARRAYS = ("pre", "spatial_logits")  # made where a method needs them, and in files of their own
-# What a method may need. The last three are never there: features are pooled.
+# What a method may need. `spatial` and `model` are never there: features are pooled.
 NEEDS = ("image", "text", "views", "text_each", *ARRAYS, "spatial", "text_encoder", "model")
 
 
@@ -108,7 +109,8 @@ class Task:
     progress; `engine` what trains the replicas of a method that names one; `curve` how many points of a training are
     scored, 0 for every epoch; `text_raw (K, D)` the mean of each class's text embeddings at the length that the
     backbone gave them, or None; `text_each (K, P, D)` the unit embedding of each of a class's P prompts, for a method
-    that has `text_each` in its needs; `projection` what makes embeddings of `pre`, for one that has that.
+    that has `text_each` in its needs; `projection` what makes embeddings of `pre`, for one that has that; `encoder` the
+    frozen text tower, for one that has `text_encoder`.
     """
 
     supports: Mapping[int, Support]
@@ -125,6 +127,7 @@ class Task:
     text_raw: Floats | None = None
     text_each: Floats | None = None
     projection: Projection | None = None
+    encoder: TextEncoder | None = None
 
     @property
     def classes(self) -> int:
@@ -188,6 +191,12 @@ class Task:
         if self.engine is None:
             raise ValueError("this task has no engine: Task(..., engine=workflow.lib.engine.training) brings one")
         return self.engine
+
+    def text_encoder(self) -> TextEncoder:
+        """`encoder`, for a method that has declared that it needs it."""
+        if self.encoder is None:
+            raise ValueError("this task has no text tower: the method must name `text_encoder` in its needs")
+        return self.encoder
 
 
 @dataclass(frozen=True)

@@ -19,3 +19,9 @@ def number(task: Task) -> float:
 def nearest(table: Mapping[int, float], shots: float) -> float:
     """The entry whose number of shots is nearest to `shots`, by ratio: 3 is nearer to 4 than to 2."""
     return table[min(table, key=lambda known: abs(log(known / shots)))]
+
+
+def coop_epochs(task: Task) -> int:
+    """How many CoOp (arXiv:2109.01134) trains for: 50, 100 or 200 with 1, 2 to 7 or more shots."""
+    shots = number(task)
+    return 50 if shots < 2 else 100 if shots < 8 else 200

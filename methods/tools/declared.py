@@ -11,11 +11,12 @@ from typing import Any
 from methods.contract.base import NEEDS, Method
 from methods.contract.gridded import GridMethod
 from methods.contract.params import nearest
+from methods.contract.towers import TowerMethod
 from methods.contract.trained import TrainedMethod
 from methods.tools.problems import ContractError, defaults, settings
 
 RESERVED = ("method",)  # a key of an entry of `methods:` in the study file
-BASES: tuple[type[Method], ...] = (Method, TrainedMethod, GridMethod)
+BASES: tuple[type[Method], ...] = (Method, TrainedMethod, TowerMethod, GridMethod)
 ELSEWHERE = ("forward", "predict", "predict_proba", "train", "training_step", "optimizer", "scheduler")
 CLOSE = 0.75  # of the letters: `penality` and `penalty`, `classify` and `classifier`
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from methods.contract.base import Candidate, Floats, Labels, Method, Projection, Replica, Support, Task, unit
 from methods.contract.params import nearest
 from methods.contract.trained import TrainedMethod
+from methods.tools.stand_in import MadeEncoder
 from workflow.lib.evaluation import engines
 
 DIM, SEEDS, SHOTS, QUERIES = 16, (0, 1), 4, 40
@@ -77,6 +78,7 @@ def problem(classes: int, counts: Sequence[int], noise: float = 0.6, other: Iter
         engine=engines.engine(TrainedMethod),
         text_raw=(text * rng.uniform(8, 12, size=(classes, 1))).astype(np.float32),
         text_each=near(np.stack([np.arange(classes)] * 3, 1)),
+        encoder=MadeEncoder(text, list(map(str, range(classes)))),
     )
     return Problem(task, queries, answers)
 
@@ -121,7 +123,8 @@ def as_needed(method: type[Method], task: Task, replica: Replica) -> Task:
     supports = {seed: _as_needed(task, needs, support) for seed, support in task.supports.items()}
     texts: dict[str, Any] = {} if "text" in needs else {"text": None, "text_raw": None}
     texts |= {} if "text_each" in needs else {"text_each": None}
-    return replace(task, supports=supports, projection=LAST if "pre" in needs else None, **texts)
+    encoder = task.encoder if "text_encoder" in needs else None
+    return replace(task, supports=supports, projection=LAST if "pre" in needs else None, encoder=encoder, **texts)
 
 
 def _as_needed(task: Task, needs: frozenset[str], support: Support) -> Support:

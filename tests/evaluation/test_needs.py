@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from methods import Classifier, Method, Params, Projection, Replica, Task, unit
+from methods.tools.stand_in import MadeEncoder
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import needs
@@ -39,11 +40,13 @@ class Wants(Method):
         return lambda queries: queries @ means.T
 
 
-def run(features: Features, *wanted: tuple[str, ...], **params: Any) -> tuple[list[cells.Result], list[Task], Bench]:
+def run(
+    features: Features, *wanted: tuple[str, ...], encoder: Any = "", **params: Any
+) -> tuple[list[cells.Result], list[Task], Bench]:
     """A cell with a variant for each set of needs."""
     variants = [{"variant": "+".join(each), "params": {"needs": each, **params}} for each in wanted]
     cell = Cell("trial", "shapes", "tiny", "mine", "wants", "2", 2, "test", "last", variants)
-    bench, method = Bench(cell, features, "cpu", 1, lambda line: None), Wants()
+    bench, method = Bench(cell, features, "cpu", 1, lambda line: None, encoder=encoder), Wants()
     return cells.evaluate(bench, method), method.tasks, bench
 
 
@@ -60,7 +63,7 @@ def viewed(features: Features) -> Features:
     [
         ("views", "needs views, which these features don't have: set 'views' in the dataset's entry"),
         ("spatial", "needs spatial, which these features don't have: they are one pooled embedding of each image"),
-        ("text_encoder", "needs text_encoder, which these features don't have: their texts are already encoded"),
+        ("text_encoder", "needs text_encoder, which these features don't have"),
         ("model", "needs model, which these features don't have: a method is given features and no model"),
         ("telepathy", "needs telepathy, which these features don't have"),
     ],
@@ -85,6 +88,22 @@ def test_what_features_have_is_met(features: Features, viewed: Features) -> None
     assert needs.met(features) == {"image", "text", "text_each"}
     assert needs.met(viewed) == {"image", "text", "text_each", "views"}
     assert needs.met(make_features(text=False)) == {"image"}
+
+
+def test_the_text_tower_is_met_where_it_is_there_and_goes_to_those_who_need_it(features: Features) -> None:
+    tower = MadeEncoder(np.eye(4, dtype=np.float32), ["0", "1", "2", "3"])
+    assert needs.met(features, tower) == {"image", "text", "text_encoder"}
+    (one, other), tasks, _ = run(features, ("image", "text_encoder"), ("image",), encoder=tower)
+    assert (one.reason, other.reason) == ("", "")
+    assert tasks[0].text_encoder() is tower
+    (plain,), tasks, _ = run(features, ("image",), encoder=tower)
+    assert (plain.reason, tasks[0].encoder) == ("", None)
+
+
+def test_without_a_text_tower_the_cell_is_n_a_with_the_reason_for_it(features: Features) -> None:
+    (refused,), tasks, _ = run(features, ("image", "text_encoder"), encoder="they come without a model")
+    assert refused.reason == "needs text_encoder, which these features don't have: they come without a model"
+    assert tasks == []
 
 
 @pytest.mark.parametrize("raw", [False, True])

@@ -1,6 +1,7 @@
 rule evaluate:
     input:
         support_files,
+        unpack(tower_files),
         features=f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
         arrays=array_files,
     output:
@@ -20,12 +21,14 @@ rule evaluate:
             attempt,
             wildcards.shots,
             folds(wildcards),
+            tower_weights(wildcards, input),
         ),
         runtime=lambda wildcards, input, attempt: estimates.cell_minutes(
             estimates.megabytes([input.features, *input.arrays]),
             wildcards.shots,
             replicas(wildcards),
             attempt,
+            learns_through_text(wildcards),
         ),
         # No params: they change no result. And text: in a group of cells, numbers would be added up.
         jobs_per_gpu=str(STUDY.jobs_per_gpu),

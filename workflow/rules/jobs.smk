@@ -84,7 +84,13 @@ def extraction_inputs(wildcards):
     backbone = STUDY.backbones[wildcards.backbone]
     if "features" in backbone:
         return {"vectors": backbone["features"].replace("{dataset}", wildcards.dataset)}
-    files = {"index": index_file(wildcards)}
+    return {"index": index_file(wildcards)} | model_files(wildcards)
+
+
+def model_files(wildcards):
+    """The files that the study gives for a model."""
+    backbone = STUDY.backbones[wildcards.backbone]
+    files = {}
     if "weights" in backbone:
         files["weights"] = backbone["weights"]
     if backbone["model"].endswith(".json"):
@@ -159,8 +165,7 @@ def cell_spec(wildcards):
 
 def array_files(wildcards):
     """The arrays beside the features that the cell's method needs: nobody else waits for them."""
-    spec = STUDY.methods[wildcards.method]
-    needed = set().union(*(spec.method.needs(params) for _, params in spec.variants))
+    needed = STUDY.methods[wildcards.method].needs
     made = f"{FEATURES}/{wildcards.backbone}/{wildcards.dataset}"
     return [f"{made}.{name}.safetensors" for name in ARRAYS if name in needed]
 
@@ -204,7 +209,9 @@ def replicas(wildcards):
 def cell_cost(wildcards):
     """What the cell takes beside others, by what is known before anything has been made."""
     trains = STUDY.methods[wildcards.method].method.gpu
-    return estimates.cell_cost(wildcards.shots, replicas(wildcards), trains)
+    return estimates.cell_cost(
+        wildcards.shots, replicas(wildcards), trains, learns_through_text(wildcards)
+    )
 
 
 # The numbers of shots whose cells make a first table.
@@ -244,6 +251,23 @@ def extraction_minutes(wildcards, input, attempt):
     return estimates.extraction_minutes(images_to_encode(wildcards, input), attempt)
 
 
+def learns_through_text(wildcards):
+    """Whether the cell has the text tower of its backbone in the loop. Features made elsewhere have none."""
+    wanted = "text_encoder" in STUDY.methods[wildcards.method].needs
+    return wanted and "model" in STUDY.backbones[wildcards.backbone]
+
+
+def tower_files(wildcards):
+    """The files that the study gives for the backbone, where the cell loads it."""
+    return model_files(wildcards) if learns_through_text(wildcards) else {}
+
+
+def tower_weights(wildcards, input):
+    """The size of the weights in MB of which the cell loads a tower; None where it loads none."""
+    files = [input.weights] if "weights" in input.keys() else []
+    return estimates.megabytes(files) if learns_through_text(wildcards) else None
+
+
 def support_files(wildcards):
     """The files of supports that the cell reads, where the dataset names some."""
     pattern = STUDY.datasets[wildcards.dataset].get("supports", "")
@@ -259,7 +283,7 @@ def method_options(spec):
     """Of a method's cells: what is imported before them, then the hash of the code behind them and the plugin's file."""
     entry = spec.entry
     plugin = ["--plugin", entry.where] if entry.where in STUDY.plugins else []
-    imports = engines.imports(entry.method)
+    imports = engines.imports(entry.method, spec.needs)
     code = code_hash(SCRIPTS / "evaluate.py", entry.file, modules=imports)
     return shlex.join([*imports, "--", "--code", code, *plugin])
 

@@ -79,7 +79,8 @@ def _compute(
     from workflow.lib.features import arrays as beside
     from workflow.lib.features import origin, store
 
-    for name in engines.imports(type(method)):
+    needs = cells.needed(method, cell.variants)
+    for name in engines.imports(type(method), needs):
         import_module(name)
     clock = {"start": clocks.alive() - waited}
     began = time.perf_counter()
@@ -87,7 +88,10 @@ def _compute(
     origin.check(read.metadata, cell.made_of, arguments.features)
     for path in arguments.array:
         read = beside.added(read, beside.read(path), path)
-    bench = Bench(cell, read, device, arguments.threads, _log)
+    encoder: Any = ""
+    if "text_encoder" in needs:
+        encoder = engines.text_encoder(cell.made_of.get("backbone", {}), read.classnames, read.metadata, device)
+    bench = Bench(cell, read, device, arguments.threads, _log, encoder=encoder)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
     results = cells.evaluate(bench, method)

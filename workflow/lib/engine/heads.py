@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from methods.contract.base import Array, Params, Replica, Support, Task
 from methods.contract.by_hand import Pullback
+from methods.contract.encoder import Prompts
 from methods.contract.recipe import Recipe
 from workflow.lib.engine.layers import Layer, any_shape, stack
 from workflow.lib.engine.noise import Noise
@@ -74,6 +75,8 @@ class Head:
             self._loose[name] = parameter
             self._register({name: parameter})
             return parameter
+        if isinstance(values[0], Prompts):
+            return values[0]  # of one tower and one list of texts for all replicas
         constants = [_constant(value, device) for value in values]
         if all(torch.equal(constant, constants[0]) for constant in constants[1:]):
             return constants[0]  # shared: one product serves all replicas

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from methods.contract.base import Array, Engine, Floats, Labels, Method, Replica, Support, Task, unit
+from methods.contract.encoder import TextEncoder
 from methods.contract.shots import ALL, ZERO
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cross_validation, scoring, support_files, supports, whole
@@ -77,16 +78,23 @@ class Bench:
     """The fixed part of a cell: queries, supports, and how they are handed to the method.
 
     Of a cell with folds its reported split is all images, and `folds` are the benches on which they are answered;
-    `without` are the images of such a bench's own fold.
+    `without` are the images of such a bench's own fold. `encoder` is the text tower, or why there is none.
     """
 
     def __init__(
-        self, cell: Cell, features: Features, device: str, threads: int, log: Log, without: Labels | None = None
+        self,
+        cell: Cell,
+        features: Features,
+        device: str,
+        threads: int,
+        log: Log,
+        without: Labels | None = None,
+        encoder: TextEncoder | str = "",
     ) -> None:
         if cell.folds:
             features = whole.reported(features, cell.report, without)
         self.cell, self.features, self.without = cell, features, without
-        self.device, self.threads, self.log = device, threads, log
+        self.device, self.threads, self.log, self.encoder = device, threads, log, encoder
         self.labels = features.splits[cell.report].y
         for split in cell.splits()[1:] if without is None else ():
             _two_classes(cell, split, features.splits[split].y)
@@ -94,7 +102,7 @@ class Bench:
         self.rows: dict[int, Labels]
         if cell.folds and cell.shots != ZERO and without is None:
             of_fold = whole.fold_rows(features, cell.folds)
-            self.folds = [Bench(cell, features, device, threads, log, rows) for rows in of_fold]
+            self.folds = [Bench(cell, features, device, threads, log, rows, encoder) for rows in of_fold]
             self.rows = self.folds[0].rows
             return
         self.rows = {seed: self._draw(seed) for seed in range(cell.seeds)}
@@ -197,6 +205,7 @@ class Bench:
             text_raw=self.features.raw_text(),
             text_each=None if each is None else unit(each),
             projection=self.features.projection if "pre" in needs else None,
+            encoder=None if isinstance(self.encoder, str) or "text_encoder" not in needs else self.encoder,
         )
 
     def _support(self, rows: Labels, raw: bool, needs: Needs) -> Support:

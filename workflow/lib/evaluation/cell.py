@@ -47,7 +47,7 @@ def _whole(bench: Bench, results: Sequence[Result]) -> Result:
 
 
 def _evaluate(bench: Bench, method: Method) -> list[Result]:
-    there = needs.met(bench.features)
+    there = needs.met(bench.features, bench.encoder)
     results = []
     for (raw, _), group in _by_features(method, bench.cell.variants):
         runnable = [variant for variant in group if method.needs(variant["params"]) <= there]
@@ -110,7 +110,7 @@ def _by_features(
 
 
 def _refused(bench: Bench, method: Method, variant: Mapping[str, Any]) -> Result:
-    reason = needs.reason(method.needs(variant["params"]), bench.features)
+    reason = needs.reason(method.needs(variant["params"]), bench.features, bench.encoder)
     return Result(variant["variant"], variant["params"], 0, {}, reason)
 
 

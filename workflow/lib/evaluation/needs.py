@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from methods.contract.encoder import TextEncoder
 from workflow.lib.features.store import Features
 
 _FROM_ELSEWHERE = {
@@ -12,13 +13,12 @@ _FROM_ELSEWHERE = {
 _EXTRACTED = {"views": "set 'views' in the dataset's entry"}
 _NEVER = {
     "spatial": "they are one pooled embedding of each image",
-    "text_encoder": "their texts are already encoded",
     "model": "a method is given features and no model",
 }
 
 
-def met(features: Features) -> frozenset[str]:
-    """The needs that these features meet."""
+def met(features: Features, encoder: TextEncoder | str = "") -> frozenset[str]:
+    """The needs that these features meet, and the text tower where it is there."""
     images = features.splits.values()
     there = {
         "image": True,
@@ -27,14 +27,22 @@ def met(features: Features) -> frozenset[str]:
         "views": features.train_views is not None,
         "pre": features.projection is not None,
         "spatial_logits": all(split.spatial_logits is not None for split in images),
+        "text_encoder": not isinstance(encoder, str),
     }
     return frozenset(need for need, has in there.items() if has)
 
 
-def reason(needs: Collection[str], features: Features) -> str:
-    """Why a method with these needs can't be run on the features, and what can be done about it."""
-    missing = sorted(set(needs) - met(features))
-    advice = dict(_NEVER) | dict(features.lacking)
+def reason(needs: Collection[str], features: Features, encoder: TextEncoder | str = "") -> str:
+    """Why a method with these needs can't be run on the features, and what can be done about it.
+
+    `encoder` is the text tower, or why there is none.
+    """
+    missing = sorted(set(needs) - met(features, encoder))
+    advice = (
+        dict(_NEVER)
+        | dict(features.lacking)
+        | ({"text_encoder": encoder} if isinstance(encoder, str) and encoder else {})
+    )
     advice |= _FROM_ELSEWHERE if "features" in features.metadata.get("spec", {}) else _EXTRACTED
     remedies = "; ".join(advice[need] for need in missing if need in advice)
     return f"needs {', '.join(missing)}, which these features don't have" + (f": {remedies}" if remedies else "")

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 SMALL_CLASS = 20  # images: with fewer shots than these, the support is a part of the features
 INDEX_BYTES = 50  # of one image in an index
 TRAINING = 10  # times what a method takes that does not train by gradient descent
+TOWER = 100  # likewise of a method with a text tower in its loop
+TOWER_MINUTES = 20  # of each of its trainings, on a GPU
+TOWER_MB = 6000  # of its gradients, and of open_clip
 FIRST = 10**6  # the priority of what cells wait for
 VECTOR_MB = 0.004  # of one image in memory: 1024 numbers of 4 bytes
 
@@ -19,22 +22,27 @@ def trainings(variants: int, seeds: int, folds: int) -> int:
     return variants * seeds * (1 + folds)
 
 
-def cell_memory(features_mb: float, attempt: int, shots: str = "0", folds: int = 0) -> int:
+def cell_memory(
+    features_mb: float, attempt: int, shots: str = "0", folds: int = 0, weights_mb: float | None = None
+) -> int:
     """A cell: torch and its libraries, then the features as they are read and once more, normalised.
 
-    The supports without a fold that are trained side by side are further copies of a seed's support.
+    The supports without a fold that are trained side by side are further copies of a seed's support. `weights_mb` are
+    those of the model whose text tower it loads, if it does: as they are read and in place.
     """
-    return round(attempt * (3000 + (2 + _share(shots) * folds) * features_mb))
+    tower = 0 if weights_mb is None else TOWER_MB + 3 * weights_mb
+    return round(attempt * (3000 + tower + (2 + _share(shots) * folds) * features_mb))
 
 
-def cell_minutes(features_mb: float, shots: str, replicas: int, attempt: int) -> int:
-    """A cell: the start, then every replica trains on its support."""
-    return round(attempt * (2 + 0.05 * features_mb * _share(shots) * replicas))
+def cell_minutes(features_mb: float, shots: str, replicas: int, attempt: int, tower: bool = False) -> int:
+    """A cell: the start, then every replica trains on its support, and through a text tower where it has one."""
+    each = 0.05 * features_mb * _share(shots) + (TOWER_MINUTES if tower else 0)
+    return round(attempt * (2 + each * replicas))
 
 
-def cell_cost(shots: str, replicas: int, trains: bool) -> float:
+def cell_cost(shots: str, replicas: int, trains: bool, tower: bool = False) -> float:
     """What a cell takes beside others, without a unit."""
-    return _share(shots) * replicas * (TRAINING if trains else 1)
+    return _share(shots) * replicas * (TOWER if tower else TRAINING if trains else 1)
 
 
 def cell_priority(cost: float, wave: int | None) -> float:

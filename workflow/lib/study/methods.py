@@ -35,6 +35,11 @@ class MethodSpec:
         return self.entry.method()
 
     @property
+    def needs(self) -> frozenset[str]:
+        """What some variant needs."""
+        return frozenset().union(*(self.method.needs(params) for _, params in self.variants))
+
+    @property
     def learns(self) -> bool:
         return self.entry.method.learns
 

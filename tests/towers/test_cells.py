@@ -1,0 +1,122 @@
+"""Cells with the text tower in the loop, from a study's backbone to the record: as the workflow's job runs them."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+
+from methods.coop import ContextOptimization
+from methods.kgcoop import KnowledgeGuidedContext
+from methods.linear_probe import LinearProbe
+from tests.samples import make_features, without
+from workflow.lib.data.index import Index
+from workflow.lib.encoding import backbones, extraction, prompts
+from workflow.lib.errors import UserError
+from workflow.lib.evaluation import engines
+from workflow.lib.evaluation.bench import Cell
+from workflow.lib.features import store
+from workflow.lib.features.store import Features
+from workflow.scripts import evaluate as job
+
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "workflow" / "assets" / "nano"
+NANO = {"model": str(ASSETS / "model.json"), "weights": str(ASSETS / "model.safetensors")}
+TEMPLATES = ["a photo of the number {}."]
+NAMES = [["zero", "nought"], ["one"], ["two"], ["three"]]
+TIMES = {"seconds", "fit_seconds", "peak_memory_mb", "provenance"}
+PARAMS = ContextOptimization.defaults({}) | {"epochs": 3, "init": "a photo of the number"}
+VARIANTS = [{"variant": "-", "params": PARAMS}]
+CELL = Cell("trial", "digits", "nano", "coop", "coop", "2", 2, "test", "last", VARIANTS)
+
+
+@pytest.fixture(scope="module")
+def features() -> Features:
+    """Of nano: the texts are its own, and the images lie around them."""
+    backbone = backbones.load(NANO, "cpu")
+    found = Index(("0", "1", "2", "3"), Path(), {}, NAMES)
+    text = prompts.embed(
+        found,
+        TEMPLATES,
+        backbone.tokenizer,
+        lambda names: extraction.embed_texts(backbone, names, TEMPLATES, batch_size=8, threads=1),
+    )
+    made, rng = make_features(dim=text.shape[-1]), np.random.default_rng(0)
+    near = text[:, 0] / np.linalg.norm(text[:, 0], axis=1, keepdims=True)
+    splits = {
+        name: replace(split, x=(near[split.y] + 0.1 * rng.normal(size=split.x.shape)).astype(np.float32))
+        for name, split in made.splits.items()
+    }
+    metadata = {"spec": NANO, "weights_sha256": backbone.fingerprint, "templates": TEMPLATES, "names": NAMES}
+    return Features(splits, ("0", "1", "2", "3"), text, backbone.logit_scale, metadata)
+
+
+def evaluate(
+    folder: Path, given: Features, monkeypatch: pytest.MonkeyPatch, backbone: dict[str, str] = NANO
+) -> dict[str, Any]:
+    """What the job of a cell has written."""
+    folder.mkdir()
+    store.write(folder / "f.safetensors", given)
+    cell = replace(CELL, made_of={"backbone": backbone, "templates": TEMPLATES})
+    arguments = {"spec": json.dumps(asdict(cell)), "features": folder / "f.safetensors", "device": "cpu"}
+    arguments |= {name: folder / name for name in ("metrics", "predictions")}
+    monkeypatch.setattr(sys, "argv", ["evaluate", *(f"--{name}={value}" for name, value in arguments.items())])
+    for name in ("_pin_threads", "faulthandler"):  # they are for a process of its own
+        monkeypatch.setattr(job, name, MagicMock())
+    job.main()
+    return without(json.loads((folder / "metrics").read_text()), TIMES)
+
+
+def test_a_cell_learns_contexts_and_the_same_inputs_give_the_same_record(
+    tmp_path: Path, features: Features, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = evaluate(tmp_path / "a", features, monkeypatch)
+    log = capsys.readouterr().out
+    assert record == evaluate(tmp_path / "b", features, monkeypatch)
+    (variant,) = record["variants"]
+    assert variant["trainable_parameters"] == 5 * 64  # a, photo, of, the, number
+    assert len(variant["seeds"]) == 2
+    assert "coop: 2 trainings side by side, on cpu" in log
+    assert " s left" in log
+
+
+def test_on_features_from_elsewhere_it_is_n_a_with_the_reason(
+    tmp_path: Path, features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = {"features": "path/{dataset}.npz"}
+    given = replace(features, metadata={"spec": elsewhere, "templates": TEMPLATES})
+    record = evaluate(tmp_path / "a", given, monkeypatch, elsewhere)
+    reason = "needs text_encoder, which these features don't have: they come without a model"
+    assert record["variants"][0]["reason"] == reason
+
+
+def test_features_of_other_weights_are_refused_in_one_line(
+    tmp_path: Path, features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = replace(features, metadata={**features.metadata, "weights_sha256": "0" * 64})
+    with pytest.raises(UserError) as error:
+        evaluate(tmp_path / "a", given, monkeypatch)
+    line = str(error.value)
+    assert line.startswith(f"{NANO['weights']}: the weights are ")
+    assert line.endswith("delete the features, and the next run makes them anew")
+    assert "\n" not in line
+    assert not (tmp_path / "a" / "metrics").exists()
+
+
+def test_the_tower_has_the_names_and_the_templates_of_the_features(features: Features) -> None:
+    found = engines.text_encoder(NANO, features.classnames, features.metadata, "cpu")
+    assert not isinstance(found, str)
+    assert (found.names, found.templates) == (("zero", "one", "two", "three"), tuple(TEMPLATES))
+    plain = engines.text_encoder(NANO, features.classnames, {}, "cpu")
+    assert not isinstance(plain, str)
+    assert plain.names == ("0", "1", "2", "3")
+
+
+def test_only_those_who_learn_through_the_tower_import_it() -> None:
+    for method in (ContextOptimization, KnowledgeGuidedContext):
+        assert engines.TOWERS in engines.imports(method, method().needs(method.defaults({})))
+    assert engines.TOWERS not in engines.imports(LinearProbe, LinearProbe().needs(LinearProbe.defaults({})))

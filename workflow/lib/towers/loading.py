@@ -1,0 +1,53 @@
+"""The towers of a study's backbone, loaded once a job; and which models' towers can be run from tokens on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from json import dumps, loads
+from typing import Any
+
+from workflow.lib.encoding import backbones, weights
+from workflow.lib.encoding.backbones import Backbone
+from workflow.lib.errors import UserError
+from workflow.lib.towers.prompts import Encoder
+from workflow.lib.towers.text import Tower
+
+__all__ = ["text_encoder", "unsupported", "weights"]  # `weights` brings open_clip before a fit's clock starts
+
+
+def text_encoder(spec: Mapping[str, Any], metadata: Mapping[str, Any], device: str) -> Encoder | str:
+    """The frozen text tower of the backbone `spec`, in float32, or the reason for which it can't be run.
+
+    `metadata` are those of the features: the names of the classes, the templates, the fingerprint of the weights.
+    Raises `UserError` where the model can't be loaded, or has other weights than the features were made with.
+    """
+    loaded = _loaded(dumps(spec, sort_keys=True), device)
+    made_with = metadata.get("weights_sha256", loaded.fingerprint)
+    if made_with != loaded.fingerprint:
+        raise UserError(
+            f"{spec.get('weights', spec['model'])}: the weights are {loaded.fingerprint[:12]}…, and the features were "
+            f"made with {made_with[:12]}…: delete the features, and the next run makes them anew"
+        )
+    if reason := unsupported(loaded.model):
+        return f"the text tower of {spec['model']} can't be run from tokens on: {reason}"
+    names = [own[0] for own in metadata["names"]]
+    return Encoder(Tower(loaded.model), loaded.tokenizer, names, metadata.get("templates", ()))
+
+
+@lru_cache(maxsize=1)
+def _loaded(spec: str, device: str) -> Backbone:
+    return backbones.load(loads(spec), device, precision="fp32")
+
+
+def unsupported(model: Any) -> str:
+    """Why the text tower of a model can't be run from tokens on; empty where it can."""
+    part = getattr(model, "text", model)
+    missing = [name for name in ("token_embedding", "positional_embedding", "transformer") if not hasattr(part, name)]
+    if missing:
+        return f"a {type(part).__name__} has no {missing[0]} of open_clip's kind"
+    if getattr(part, "cls_emb", None) is not None:
+        return "it has a class token behind the text, as CoCa's"
+    if getattr(part, "use_pad_mask", False):
+        return "it masks padding"
+    return ""

@@ -1,0 +1,116 @@
+"""The frozen text tower of an open_clip model, run from the embeddings of tokens on, without what is needless.
+
+In a causal tower no token sees what stands behind it. So a text is cut behind the token that stands for it, and what
+the texts of a set begin with runs once (`blocks`). Both are exact. Elsewhere, in SigLIP's tower, the whole text runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from workflow.lib.towers import blocks
+
+ACTIVATIONS = 2**31  # bytes that a step may keep for its gradients: beyond, texts run in slices, computed twice
+KEPT = 18  # numbers that a block keeps for each of a token, about
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How K texts are laid out: what all begin with, room for contexts, and each text's own tokens.
+
+    `start (P,)` and `own (K, S)` are ids of tokens, `learned` the room between them, `last (K,)` the place in `own` of
+    the token that stands for the text; −1 in a tower that takes the first or the last token whatever it is.
+    """
+
+    start: Tensor
+    own: Tensor
+    learned: int
+    last: Tensor
+
+
+class Tower:
+    """The text tower of a model on its device. `cut` and `share` switch the savings, for tests and benchmarks."""
+
+    def __init__(self, model: nn.Module, cut: bool = True, share: bool = True) -> None:
+        part: Any = getattr(model, "text", model)
+        self._part = part.eval().requires_grad_(False)
+        self.pool: str = getattr(part, "text_pool_type", None) or part.pool_type
+        self.end_id: int = getattr(part, "text_eos_id", getattr(part, "eos_id", -1))
+        self.length: int = part.context_length
+        self.width: int = part.positional_embedding.shape[1]
+        self.causal: bool = part.attn_mask is not None
+        self.by_token = self.pool in ("argmax", "eos")  # the token that stands for a text is found by what it is
+        self._cut = cut and self.causal and self.by_token
+        self._share = share and self._cut and blocks.fit(part.transformer)
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """The embeddings `(…, W)` of tokens, without their positions."""
+        return self._part.token_embedding(tokens.to(self._part.positional_embedding.device)).float()
+
+    def __call__(self, layout: Layout, context: Tensor) -> Tensor:
+        """Texts `(R, K, D)`, not unit, of contexts `(R, M, W)` or `(R, K, M, W)`."""
+        start = self.embedded(layout.start)
+        own = self._whole(layout)
+        step = self._slice(len(context), own.shape)
+        if step >= len(own):
+            return self._run(start, context, own, layout.last)
+        parts = [
+            checkpoint(
+                self._run,
+                start,
+                context if context.dim() == 3 else context[:, rows],
+                own[rows],
+                layout.last[rows],
+                use_reentrant=False,
+                preserve_rng_state=False,  # nothing is drawn
+            )
+            for rows in (slice(at, at + step) for at in range(0, len(own), step))
+        ]
+        return torch.cat(parts, 1)
+
+    def _whole(self, layout: Layout) -> Tensor:
+        """The embeddings of the texts' own tokens `(K, S, W)`: up to the longest text, or to the tower's length."""
+        room = self.length - len(layout.start) - layout.learned
+        longest = int(layout.last.max()) + 1 if self._cut else room
+        return self.embedded(layout.own[:, :longest])
+
+    def _slice(self, replicas: int, shape: torch.Size) -> int:
+        """How many texts of each replica run at once: a function of the shapes alone."""
+        count, length, width = shape
+        layers = len(self._part.transformer.resblocks)
+        size = 4 * KEPT * replicas * length * width * layers
+        return max(1, min(count, ACTIVATIONS // size)) if torch.is_grad_enabled() else count
+
+    def _run(self, start: Tensor, context: Tensor, own: Tensor, last: Tensor) -> Tensor:
+        replicas, texts = len(context), len(own)
+        shared, own = start.expand(replicas, -1, -1), own.expand(replicas, -1, -1, -1)
+        if context.dim() == 3:
+            shared = torch.cat([shared, context], 1)
+        else:  # each class has contexts of its own
+            own, last = torch.cat([context, own], 2), last + context.shape[2]
+        first, positions = shared.shape[1], self._part.positional_embedding.float()
+        shared, own = shared + positions[:first], own + positions[first : first + own.shape[2]]
+        if self._share and first:
+            return self._projected(blocks.ends(self._part.transformer, shared, own, last))
+        return self._all(torch.cat([shared[:, None].expand(-1, texts, -1, -1), own], 2), first + last)
+
+    def _all(self, x: Tensor, last: Tensor) -> Tensor:
+        """Every token of every text `x (R, K, L, W)` through the tower's own blocks."""
+        mask = self._part.attn_mask
+        mask = None if mask is None else mask[: x.shape[2], : x.shape[2]]
+        out = self._part.transformer(x.flatten(0, 1), attn_mask=mask).unflatten(0, x.shape[:2])
+        if not self.by_token:
+            return self._projected(out[:, :, 0 if self.pool == "first" else -1])
+        return self._projected(out[:, torch.arange(x.shape[1], device=x.device), last])
+
+    def _projected(self, x: Tensor) -> Tensor:
+        x = self._part.ln_final(x)
+        projection = self._part.text_projection
+        if projection is None:
+            return x
+        return projection(x) if isinstance(projection, nn.Linear) else x @ projection
