@@ -209,6 +209,7 @@ def test_the_study_of_the_page_runs(written: Path) -> None:
         "nearest_neighbours",
         "residual_probe (gain=5)",
         "focal_probe (dropout=0.5)",
+        "prompt_learner",
         "tuned_text",
     )
     for row in ("zero_shot", "tip_adapter", *own):
