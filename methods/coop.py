@@ -8,7 +8,8 @@ class ContextOptimization(prompted.PromptMethod):
     """`s f t^T` with `t_k = unit(g(V, "name_k."))`: M context vectors V before the class name, through the tower g.
 
     V is trained by cross-entropy and, unless `class_specific`, shared by all classes. The text tower is frozen and in
-    the loop, images stay cached features. With V at the words of a prompt and no step it is zero-shot with that prompt.
+    the loop, images stay cached features. With V at the words of a prompt and no step it is zero-shot with that prompt:
+    `init: a photo of a`. Drawn at random, the default, V has to find a prompt first, for which one shot may be too few.
     """
 
     name = "coop"

@@ -38,11 +38,8 @@ def reason(needs: Collection[str], features: Features, encoder: TextEncoder | st
     `encoder` is the text tower, or why there is none.
     """
     missing = sorted(set(needs) - met(features, encoder))
-    advice = (
-        dict(_NEVER)
-        | dict(features.lacking)
-        | ({"text_encoder": encoder} if isinstance(encoder, str) and encoder else {})
-    )
+    advice = dict(_NEVER) | dict(features.lacking)
+    advice |= {"text_encoder": encoder} if isinstance(encoder, str) and encoder else {}
     advice |= _FROM_ELSEWHERE if "features" in features.metadata.get("spec", {}) else _EXTRACTED
     remedies = "; ".join(advice[need] for need in missing if need in advice)
     return f"needs {', '.join(missing)}, which these features don't have" + (f": {remedies}" if remedies else "")

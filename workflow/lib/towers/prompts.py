@@ -36,9 +36,9 @@ class Encoder:
                 f"which reads {length}: allowed for this text: {max(0, length - 1 - int(ends[k]))} or fewer"
             )
         last = ends - start
-        return ContextPrompts(
-            self._tower, Layout(self._start.to(self._device), own.to(self._device), learned, last.to(self._device))
-        )
+        place = self._device
+        layout = Layout(self._start.to(place), own.to(place), learned, last.to(place), int(last.max()) + 1)
+        return ContextPrompts(self._tower, layout)
 
     def embedded(self, text: str) -> Tensor:
         """The embeddings `(M, W)` of a text's own tokens."""

@@ -24,13 +24,14 @@ class Layout:
     """How K texts are laid out: what all begin with, room for contexts, and each text's own tokens.
 
     `start (P,)` and `own (K, S)` are ids of tokens, `learned` the room between them, `last (K,)` the place in `own` of
-    the token that stands for the text; −1 in a tower that takes the first or the last token whatever it is.
+    the token that stands for the text, or behind which there is padding alone; `longest` one more than the largest.
     """
 
     start: Tensor
     own: Tensor
     learned: int
     last: Tensor
+    longest: int  # a number, for one that is read from a device can't be recorded
 
 
 class Tower:
@@ -75,9 +76,7 @@ class Tower:
 
     def _whole(self, layout: Layout) -> Tensor:
         """The embeddings of the texts' own tokens `(K, S, W)`: up to the longest text, or to the tower's length."""
-        room = self.length - len(layout.start) - layout.learned
-        longest = int(layout.last.max()) + 1 if self._cut else room
-        return self.embedded(layout.own[:, :longest])
+        return self.embedded(layout.own[:, : layout.longest] if self._cut else layout.own)
 
     def _slice(self, replicas: int, shape: torch.Size) -> int:
         """How many texts of each replica run at once: a function of the shapes alone."""
