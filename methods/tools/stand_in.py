@@ -8,7 +8,7 @@ import numpy as np
 from methods.contract.base import Floats
 from methods.contract.encoder import Prompts
 
-WIDTH = 8  # of a token
+WIDTH = 16  # of a token: that of an embedding, as in ViT-B/32
 
 
 class MadeEncoder:
