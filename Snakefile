@@ -51,4 +51,6 @@ rule all:
         SUPPORTS,
         FIGURES,
         TABLES,
+        ADVICE,
+        ERRORS,
         PAGE,

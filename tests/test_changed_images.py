@@ -61,6 +61,9 @@ MINE = {
     "rendering the tables",
     "drawing the figures",
     "making the page",
+    "deciding what to use",
+    "mine, tiny: looking at the errors",
+    "others, tiny: looking at the errors",
 }
 
 

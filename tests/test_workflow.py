@@ -65,7 +65,8 @@ def register_methods():
 SIBLING = "def sums(support, classes):\n    return support.one_hot(classes).T @ support.x\n"
 pytestmark = pytest.mark.slow  # a start of Snakemake takes two seconds, and there are thirty here
 
-WHOLE = "rendering the tables", "drawing the figures", "making the page"
+ADVICE = "deciding what to use", *(f"{dataset}, mine: looking at the errors" for dataset in DATASETS)
+WHOLE = "rendering the tables", "drawing the figures", "making the page", *ADVICE
 
 
 def fill(folder: Path) -> None:
@@ -272,6 +273,7 @@ CHANGES = {
             "dataset more: extracting features with mine",
             "dataset more: looking for duplicates with mine",
             "dataset more: writing out the supports",
+            "more, mine: looking at the errors",
             *WHOLE,
         },
     ),
@@ -302,7 +304,7 @@ def test_a_change_runs_again_exactly_what_it_must(
         ("methods/contract/base.py", {*LEARNED, *ZERO_SHOT, *SUPPORTS, *WHOLE}),
         ("workflow/lib/files.py", {*LEARNED, *ZERO_SHOT, *SUPPORTS, *WHOLE}),
         ("workflow/lib/evaluation/protocol.py", {*LEARNED, *ZERO_SHOT, *WHOLE}),
-        ("workflow/scripts/tables.py", {"rendering the tables", "making the page"}),
+        ("workflow/scripts/tables.py", {"rendering the tables", "making the page", *ADVICE}),
         ("workflow/lib/page/content.py", {"making the page"}),
         ("workflow/assets/report/page.css", {"making the page"}),
     ],
@@ -341,7 +343,7 @@ def test_a_plugin_is_marked_until_it_has_passed_and_then_only_what_shows_it_is_m
     environment = os.environ | {"PYTHONPATH": str(snakefile.parent)}
     checked = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert planned(copy, snakefile) == {"rendering the tables", "making the page"}
+    assert planned(copy, snakefile) == {"rendering the tables", "making the page", *ADVICE}
     assert snakemake(copy, snakefile=snakefile).returncode == 0
     assert "not checked" not in table.read_text()
     assert planned(copy, snakefile) == set()

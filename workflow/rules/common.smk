@@ -168,6 +168,19 @@ FIGURES = expand(
     ],
 )
 PAGE = f"{RESULTS}/report.html"
+# Which row to use, and what more labels would bring.
+ADVICE = [
+    f"{RESULTS}/tables/recommendation.md",
+    f"{RESULTS}/tables/recommendation.csv",
+    *expand(f"{RESULTS}/figures/{{pair}}.labels.svg", pair=PAIRS),
+]
+# Which images the recommended row confuses, and which labels look wrong.
+ERRORS = expand(
+    f"{RESULTS}/tables/{{pair}}.{{kind}}.{{format}}",
+    pair=PAIRS,
+    kind=["confusions", "label_errors"],
+    format=["md", "csv"],
+)
 # What is read in need not be written out; with folds there is a support for each of them.
 SUPPORTS = [
     f"{RESULTS}/supports/{name}.json"

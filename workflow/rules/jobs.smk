@@ -279,6 +279,12 @@ def support_files(wildcards):
     )
 
 
+def supports_option(wildcards):
+    """Where the dataset's supports are read from, if they are not drawn."""
+    pattern = STUDY.datasets[wildcards.dataset].get("supports", "")
+    return f"--supports {shlex.quote(pattern)}" if pattern else ""
+
+
 def method_options(spec):
     """Of a method's cells: what is imported before them, then the hash of the code behind them and the plugin's file."""
     entry = spec.entry

@@ -64,12 +64,69 @@ rule figures:
         "python -m workflow.scripts.figures --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
 
 
+# It takes nothing from the tables but waits for them, so that what to use is the last word in the terminal. Not as an
+# ancient input: Snakemake asks no further whether what is after a job that runs has to run for reasons of its own.
+rule recommendation:
+    input:
+        metrics=all_metrics,
+        predictions=all_predictions,
+        tables=f"{RESULTS}/tables/results.csv",
+    output:
+        [in_report(path) for path in ADVICE],
+    log:
+        f"{RESULTS}/logs/recommendation.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        plan=plan(),
+        folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
+        code=code_hash(SCRIPTS / "recommend.py"),
+    message:
+        "deciding what to use"
+    shell:
+        'eval "$STUDY_SHELL"; '
+        "python -m workflow.scripts.recommend --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+
+
+rule confusions:
+    input:
+        features=f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
+        advice=f"{RESULTS}/tables/recommendation.csv",
+    output:
+        [
+            in_report(f"{RESULTS}/tables/{{dataset}}.{{backbone}}.{kind}.{suffix}")
+            for kind in ("confusions", "label_errors")
+            for suffix in ("md", "csv")
+        ],
+    log:
+        f"{RESULTS}/logs/{{dataset}}/{{backbone}}/confusions.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        plan=plan(),
+        folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
+        supports=supports_option,
+        code=code_hash(SCRIPTS / "confusions.py"),
+    message:
+        "{wildcards.dataset}, {wildcards.backbone}: looking at the errors"
+    shell:
+        'eval "$STUDY_SHELL"; '
+        "python -m workflow.scripts.confusions --plan {params.plan:q} --folder {params.folder:q}"
+        " --dataset {wildcards.dataset} --backbone {wildcards.backbone} --features {input.features:q}"
+        " {params.supports} 2>&1 | tee {log:q}"
+
+
 # One page for a browser that shows all of it. After the tables: what they have found is on the page too.
 rule page:
     input:
         metrics=all_metrics,
         predictions=all_predictions,
-        tables=TABLES,
+        tables=[*TABLES, *ADVICE],
     output:
         in_report(PAGE),
     log:

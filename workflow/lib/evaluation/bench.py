@@ -110,11 +110,10 @@ class Bench:
         self._few = {seed: self._draw_val(seed) for seed in range(cell.seeds)} if few else {}
 
     def _draw(self, seed: int) -> Labels:
-        cell, names = self.cell, self.features.classnames
-        if cell.supports:
-            return support_files.read(cell.supports, self.features, cell.shots, seed)
-        labels = self.features.splits["train"].y
-        return supports.draw(labels, names, cell.shots, seed, allow_fewer=cell.allow_fewer, without=self.without)
+        cell = self.cell
+        return support_files.support(
+            self.features, cell.shots, seed, cell.supports, cell.allow_fewer, without=self.without
+        )
 
     def tables(self, method: Method, task: Task, replicas: Sequence[Replica]) -> dict[Replica, Table]:
         """What comes out of folds, where it is asked for: scores for `support_cv` to choose by, logits to calibrate."""

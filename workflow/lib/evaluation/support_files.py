@@ -36,6 +36,21 @@ def write(path: Path, dataset: str, features: Features, shots: Sequence[str], se
     files.write_json(path, {"dataset": dataset, "seeds": drawn})
 
 
+def support(
+    features: Features,
+    shots: str,
+    seed: int,
+    pattern: str = "",
+    allow_fewer: bool = False,
+    without: Labels | None = None,
+) -> Labels:
+    """Rows of a seed's support in train: read, where a pattern of files is given, or drawn."""
+    if pattern:
+        return read(pattern, features, shots, seed)
+    labels = features.splits["train"].y
+    return supports.draw(labels, features.classnames, shots, seed, allow_fewer=allow_fewer, without=without)
+
+
 def read(pattern: str, features: Features, shots: str, seed: int) -> Labels:
     """Rows of the support in train. Raises UserError that names the file, and the class or image that is wrong."""
     if shots == ALL:

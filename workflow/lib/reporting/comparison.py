@@ -84,7 +84,7 @@ def drawn(
 ) -> Iterator[tuple[Place, list[Row], Bootstrap]]:
     """Every place with the rows that were run there, resampled: one dataset and backbone after the other."""
     for dataset, backbone in plan.pairs():
-        places = {shots: _terms(plan, predictions, (dataset, backbone, shots), metric, rows) for shots in plan.shots}
+        places = {shots: terms_at(plan, predictions, (dataset, backbone, shots), metric, rows) for shots in plan.shots}
         places = {shots: found for shots, found in places.items() if found}
         if not places:
             continue
@@ -95,7 +95,8 @@ def drawn(
             yield (dataset, backbone, shots), list(found), one
 
 
-def _terms(plan: Plan, predictions: Predictions, place: Place, metric: str, rows: Sequence[Row]) -> dict[Row, Terms]:
+def terms_at(plan: Plan, predictions: Predictions, place: Place, metric: str, rows: Sequence[Row]) -> dict[Row, Terms]:
+    """The terms of the rows that were run at one place."""
     dataset, backbone, shots = place
     found = {}
     for label, variant in rows:

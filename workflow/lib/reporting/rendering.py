@@ -50,7 +50,7 @@ def _footnotes(table: Table) -> list[str]:
     return list(dict.fromkeys(remark for _, _, remarks in table.rows for remark in remarks))
 
 
-def _markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
     """A text in one line in which nothing means something to Markdown; an underscore inside a word never does."""
     escaped = re.sub(r"[\\`*|\[\]~]", r"\\\g<0>", html.escape(one_line(text), quote=False))
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
@@ -59,13 +59,13 @@ def _markdown(text: str) -> str:
 def markdown(table: Table) -> str:
     """A pipe table with a heading, footnotes and caption."""
     styles = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
-    grid = _grid(table, styles, _markdown)
+    grid = _grid(table, styles, in_markdown)
     align = ("left", *("right" for _ in table.columns))
-    headings = ["method", *(_markdown(column) for column in table.columns)]
+    headings = ["method", *(in_markdown(column) for column in table.columns)]
     body = tabulate(grid, headings, "pipe", colalign=align, disable_numparse=True)
-    notes = [f"[{i}] {_markdown(note)}" for i, note in enumerate(_footnotes(table), 1)]
-    lines = "  \n".join([*notes, *(_markdown(line) for line in table.caption), *_legend(table)])
-    return f"## {_markdown(table.title)}\n\n{body}\n\n{lines}\n"
+    notes = [f"[{i}] {in_markdown(note)}" for i, note in enumerate(_footnotes(table), 1)]
+    lines = "  \n".join([*notes, *(in_markdown(line) for line in table.caption), *_legend(table)])
+    return f"## {in_markdown(table.title)}\n\n{body}\n\n{lines}\n"
 
 
 def plain(table: Table) -> str:

@@ -132,18 +132,18 @@ def bootstrap(
     `name` is that of the dataset: the same name draws the same images, another name others. Raises ValueError where the
     numbers of images, or at one place those of seeds, don't match.
     """
-    full = [_paired(rows) for rows in places]
+    full = [paired(rows) for rows in places]
     terms = np.concatenate([row.terms for rows in full for row in rows])
     drawn = np.empty((len(terms), resamples))
     first = 0
-    for weights in _weights(terms.shape[1], classes, name, resamples):
-        np.matmul(terms, weights.T, out=drawn[:, first : first + len(weights)])
-        first += len(weights)
+    for part in weights(terms.shape[1], classes, name, resamples):
+        np.matmul(terms, part.T, out=drawn[:, first : first + len(part)])
+        first += len(part)
     cuts = np.cumsum([sum(len(row.terms) for row in rows) for rows in full])[:-1]
     return [_of_place(rows, part, name) for rows, part in zip(full, np.split(drawn, cuts), strict=True)]
 
 
-def _paired(rows: Sequence[Terms]) -> list[Terms]:
+def paired(rows: Sequence[Terms]) -> list[Terms]:
     """Rows with as many seeds as any of them has."""
     seeds = max(len(row.terms) for row in rows)
     if len({row.terms.shape[1] for row in rows}) != 1 or any(len(row.terms) not in (1, seeds) for row in rows):
@@ -166,7 +166,7 @@ def _spread(seeds: int, name: str, resamples: int) -> Spread:
     return Spread(rng.standard_normal(resamples), chi2)
 
 
-def _weights(images: int, classes: NDArray[np.int64] | None, name: str, resamples: int) -> Iterator[Floats]:
+def weights(images: int, classes: NDArray[np.int64] | None, name: str, resamples: int) -> Iterator[Floats]:
     """How often each image is drawn, `(b, M)` at a time.
 
     Within classes, of n images n - 1 are drawn, and each counts n / (n - 1): the class keeps its size, and the spread
