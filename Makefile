@@ -51,7 +51,7 @@ scaling: $(READY) ## memory and time of the jobs at ImageNet's size: about 5 min
 	$(BIN)/python -m benchmarks.scaling
 
 lock: ## resolve pyproject.toml into requirements.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --extra test --no-header -q pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --extra onnx --extra test --no-header -q pyproject.toml -o requirements.lock
 
 clean: ## remove what studies have made, but not the datasets
 	rm -rf results features .snakemake

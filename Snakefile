@@ -20,6 +20,7 @@ include: "workflow/rules/jobs.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/ship.smk"
 include: "workflow/rules/output.smk"
 
 

@@ -15,6 +15,7 @@ import pandas
 import pytest
 import yaml
 
+from tests.data.pictures import cloths
 from tests.studies import copy_code, photographs
 from workflow.lib.study import schema, study
 
@@ -85,12 +86,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if named := re.match(r"# (\S+)\n", text):
                 (folder / named.group(1)).write_text(text, encoding="utf-8")
     photographs(folder / "photos")
+    cloths(cloths(folder / "cloth", 8).parent / "more", 2)
+    (folder / "more" / "global").rename(folder / "new")
     regimes = re.search(r"`(select: \[.*?\])`", (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"))
     assert regimes is not None
     protocol = {"protocol": {"report": "test", **yaml.safe_load(regimes.group(1))}}
     (folder / "config.yaml").write_text(SMALL + yaml.safe_dump(protocol))
-    done = run("snakemake --cores 2", folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for command in ("snakemake --cores 2", "snakemake ship --cores 2 --configfile cloth.yaml"):
+        done = run(command, folder)
+        assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
@@ -169,3 +173,14 @@ def test_a_block_of_toml_names_the_group_that_is_looked_at(text: str) -> None:
 
     (group,) = tomllib.loads(text)["project"]["entry-points"]
     assert group in (methods.GROUP, sources.GROUP)
+
+
+@pytest.mark.slow
+def test_the_predictions_of_the_page_on_photos_are_of_the_new_photographs(folder: Path) -> None:
+    shipped = "results/cloth/shipped/cloth.nano"
+    done = run(f"python -m workflow.scripts.predict {shipped} new --out new.csv --html sheet.html", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    header, *lines = (folder / "new.csv").read_text().splitlines()
+    assert header.startswith("file,label,probability,second_label,margin,unsure,")
+    assert len(lines) == len(list((folder / "new").iterdir())) == 2
+    assert (folder / "sheet.html").read_text().count("<figure") == 2

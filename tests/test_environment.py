@@ -16,9 +16,10 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 # What is locked: what the project needs and what its tests need. `parquet` is for those who have such lists.
-WANTED = [Requirement(line) for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"])]
+WANTED = [Requirement(line) for line in (*PROJECT["dependencies"], *EXTRAS["onnx"], *EXTRAS["test"])]
 # One entry of the lock file: a pin with an optional marker, then its hashes on lines of their own.
 ENTRY = re.compile(
     r"^(?P<pin>[A-Za-z0-9][^\n]*?) \\\n(?P<hashes>(?: {4}--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE

@@ -200,6 +200,14 @@ def test_what_may_be_left_out_has_defaults(here: Path) -> None:
     assert made.folders == {"data": "data", "features": "features", "results": "results"}
 
 
+def test_what_is_shipped_is_the_recommended_row_unless_one_is_named(here: Path) -> None:
+    path = write(here, BASE)
+    assert load(path).ship == {"labels": "train", "method": "", "variant": "", "shots": "", "onnx": "head"}
+    named = load(path, ship={"method": "bn", "shots": 4, "onnx": "none"}).ship
+    assert named == {"labels": "train", "method": "bn", "variant": "-", "shots": "4", "onnx": "none"}
+    assert load(path, ship={"method": "clip_adapter", "variant": "ratio=0.2"}).ship["variant"] == "ratio=0.2"
+
+
 def test_how_images_are_read_goes_with_every_source_that_has_them(here: Path) -> None:
     text = BASE.replace("{source: digits}", "{source: digits, skip_bad_images: true, max_aspect: 300}")
     digits = load(write(here, text.replace("    path:", "    max_pixels: 400000000\n    path:"))).datasets
@@ -798,6 +806,43 @@ WRONG = [
         "0.2]",
         "[0.2]]",
         "20: methods.clip_adapter.ratio[1]: found [0.2], allowed: a number ≥ 0 and ≤ 1",
+    ),
+    (
+        "a shipped method that there is not",
+        "seeds: 2",
+        "seeds: 2\nship: {method: clip_adaptr}",
+        "13: ship.method: the study has no method of this label; allowed: zero_shot, clip_adapter, bn; "
+        "did you mean 'clip_adapter'?",
+    ),
+    (
+        "one of several rows to ship",
+        "seeds: 2",
+        "seeds: 2\nship: {method: clip_adapter}",
+        "13: ship.method: it has several rows: name one by `variant`; allowed: 'ratio=0.1', 'ratio=0.2'",
+    ),
+    (
+        "a row to ship that there is not",
+        "seeds: 2",
+        "seeds: 2\nship: {method: clip_adapter, variant: ratio=0.3}",
+        "13: ship.variant: found 'ratio=0.3', allowed: 'ratio=0.1', 'ratio=0.2'; did you mean 'ratio=0.2'?",
+    ),
+    (
+        "shots to ship that there are not",
+        "seeds: 2",
+        "seeds: 2\nship: {method: bn, shots: 5}",
+        "13: ship.shots: found 5, allowed: 1, 4, all",
+    ),
+    (
+        "a row of no method to ship",
+        "seeds: 2",
+        "seeds: 2\nship: {variant: ratio=0.1}",
+        "13: ship.variant: has no meaning without `method`, whose row it is of",
+    ),
+    (
+        "labels to ship",
+        "seeds: 2",
+        "seeds: 2\nship: {labels: all}",
+        "13: ship.labels: found 'all', allowed: one of 'train', 'everything'",
     ),
     ("two lines of text", "1e-4", '"a\\nb"', "21: methods.clip_adapter.lr: found 'a b', allowed: a number > 0"),
 ]

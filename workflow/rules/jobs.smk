@@ -306,3 +306,54 @@ def passed_plugins():
 
 # Read once, not once a job.
 METHODS = {label: method_options(spec) for label, spec in STUDY.methods.items()}
+
+
+def most_shots():
+    """The largest number of shots of the study."""
+    return max(STUDY.shots, key=lambda shots: float("inf" if shots == "all" else shots))
+
+
+def ship_spec(wildcards):
+    """What is shipped, and the rows that it may be."""
+    entries = {
+        label: {
+            "method": spec.entry.method.name,
+            "learns": spec.learns,
+            "tuned": spec.tuned,
+            "rows": spec.rows,
+            "variants": [
+                {"variant": name, "params": params} for name, params in spec.variants
+            ],
+        }
+        for label, spec in STUDY.methods.items()
+    }
+    return to_json(
+        {
+            **STUDY.ship,
+            "study": STUDY.name,
+            "dataset": wildcards.dataset,
+            "backbone": wildcards.backbone,
+            "select": STUDY.select,
+            "report": STUDY.report,
+            "metric": STUDY.metric or "accuracy",
+            "level": STUDY.calibrate.get("level", 0.9),
+            "error": STUDY.calibrate.get("error", 0.05),
+            "most": most_shots(),
+            "methods": entries,
+            "made_of": made_of(wildcards),
+        }
+    )
+
+
+def ship_plugins():
+    """The files of the study with further methods, as options."""
+    return " ".join(f"--plugin {shlex.quote(path)}" for path in STUDY.plugins)
+
+
+def ship_code():
+    """The hash of the code behind a shipped folder: that of every method that may be shipped."""
+    entries = [spec.entry for spec in STUDY.methods.values()]
+    modules = [name for entry in entries for name in engines.imports(entry.method)]
+    return code_hash(
+        SCRIPTS / "ship.py", *(entry.file for entry in entries), modules=modules
+    )

@@ -17,7 +17,7 @@ from workflow.lib.data.datasets import Source
 from workflow.lib.encoding import backbones
 from workflow.lib.errors import UserError, describe, shortened
 from workflow.lib.plugins import Entry
-from workflow.lib.study import schema
+from workflow.lib.study import schema, ship_key
 from workflow.lib.study.located import LocatedError
 from workflow.lib.study.methods import MethodSpec, method_spec
 
@@ -49,6 +49,7 @@ class Study:
     folders: Mapping[str, str] = field(default_factory=lambda: dict(FOLDERS))
     jobs_per_gpu: int = 1
     cell_minutes: float = 0  # the limit on a cell's time; 0: none
+    ship: Mapping[str, str] = field(default_factory=lambda: dict(ship_key.DEFAULTS))  # what `snakemake ship` makes
     sources: Mapping[str, Entry[Source]] = field(default_factory=dict)  # where each dataset's source comes from
 
     @property
@@ -117,6 +118,9 @@ def _study(config: Mapping[str, Any]) -> Study:
     calibrate = dict(config.get("calibrate") or {})
     _check_calibration(calibrate, protocol["report"], regimes)
     _check_folds(sets, models, protocol["report"], regimes, calibrate)
+    specs = {
+        label: method_spec(methods, label, dict(given or {}), regimes) for label, given in config["methods"].items()
+    }
     return Study(
         name=config["study"],
         datasets=sets,
@@ -130,15 +134,14 @@ def _study(config: Mapping[str, Any]) -> Study:
         peeking_gap=protocol["peeking_gap"],
         curve=_curve(protocol["curve"], regimes),
         calibrate=calibrate,
-        methods={
-            label: method_spec(methods, label, dict(given or {}), regimes) for label, given in config["methods"].items()
-        },
+        methods=specs,
         plugins=paths,
         references=_references(config.get("references") or {}, sets, models, config.get("metric", "accuracy")),
         folders=FOLDERS | dict(config.get("folders") or {}),
         thumbnails=(config.get("report") or {}).get("thumbnails", True),
         jobs_per_gpu=config.get("jobs_per_gpu", 1),
         cell_minutes=config.get("cell_minutes", 0),
+        ship=ship_key.wanted(config.get("ship") or {}, specs, [str(shots) for shots in config["shots"]]),
         sources={name: known.entries[entry["source"]] for name, entry in sets.items()},
     )
 

@@ -1,0 +1,1 @@
+"""A fitted classifier as a file, and its use on new images."""

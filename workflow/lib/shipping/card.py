@@ -1,0 +1,119 @@
+"""The card of a shipped classifier: what it is, how good, on what, and how to use it, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workflow.lib.shipping.classifier import Classifier
+
+_SHOWN = 20  # classes
+PERCENT = ("accuracy", "mean_per_class", "macro_f1", "auroc", "ece", "coverage")
+
+
+def markdown(classifier: Classifier, onnx: Sequence[str] = ()) -> str:
+    """The card; `onnx` are the files beside the classifier for what runs those."""
+    about = classifier.about
+    parts = [_what(about), _quality(about), _trust(about), _use(about, onnx), _from(about)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(about: Mapping[str, Any]) -> str:
+    method, told, trained = about["method"], about["backbone"], about["trained_on"]
+    names = [f"`{name}` ({count})" for name, count in zip(about["classes"], trained["per_class"], strict=True)]
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    params = ", ".join(f"{name} = {value}" for name, value in sorted({**method["params"], **method["point"]}.items()))
+    return "\n".join(
+        [
+            f"# A classifier of {about['provenance']['dataset']}: {len(names)} classes",
+            "",
+            f"It puts a photograph into one of {len(names)} classes: the frozen CLIP model `{told['model']}` makes it a"
+            f" vector, and `{method['name']}` classifies that.",
+            "",
+            f"- Classes, with the labelled images that it has learned from: {', '.join([*names[:_SHOWN], *more])}.",
+            f"- Labelled images: {trained['images']}, of {', '.join(trained['splits'])}.",
+            f"- Method: `{method['label']}`" + (f" with {params}." if params else "."),
+            f"- Backbone: `{told['model']}` {told['weights']}, SHA-256 of the weights `{told['fingerprint']}`.",
+            f"- Prompts of the first class: {', '.join(map(repr, about['prompts'][0])) or 'none'}.",
+        ]
+    )
+
+
+def _quality(about: Mapping[str, Any]) -> str:
+    rows = ["## How good it is", ""]
+    if not about["expected"]:
+        return "\n".join([*rows, "The study has no measurement of this row: nothing is known but what is below."])
+    for one in about["expected"]:
+        number = f"{_shown(one['metric'], one['value'])}"
+        between = f" (95 % interval {_shown(one['metric'], one['low'])} to {_shown(one['metric'], one['high'])})"
+        has = one.get("low") is not None and one.get("high") is not None
+        rows.append(f"- {one['metric']}: {number}{between if has else ''}, {one['from']}.")
+    note = (
+        "It was measured on classifiers of this kind that had learned from the images named there; this one has learned"
+    )
+    return "\n".join(
+        [*rows, "", f"{note} from {about['trained_on']['images']}. New images of another kind may do worse."]
+    )
+
+
+def _trust(about: Mapping[str, Any]) -> str:
+    told = about["thresholds"]
+    lines = ["## When not to trust it", ""]
+    if told["images"]:
+        unsure = (
+            "every answer is" if told["unsure"] is None else f"answers below a probability of {told['unsure']:.3f} are"
+        )
+        lines += [
+            f"- Probabilities are the softmax of the logits over a temperature of {about['temperature']:.3f}.",
+            f"- `unsure`: {unsure} marked, so that at most {100 * told['error']:g} % of the others should be wrong.",
+            f"- `prediction_set` should hold the true class for {100 * told['level']:g} % of images.",
+            f"- All three come from {told['images']} of its own labelled images, each answered by a classifier that had"
+            " not learned from it. They hold for images of the same kind.",
+        ]
+    else:
+        lines.append(
+            "- No image could be left out of the fit (a class has one): probabilities are as the method gives"
+            " them, and `unsure` and `prediction_set` stay empty."
+        )
+    alarms = f"{100 * told['false_alarms']:g} %"
+    far = f"farther from every labelled image than {told['outlier']:.3f}" if told["outlier"] is not None else "never"
+    lines.append(
+        f"- `outlier`: the image is of no class, as far as can be told: {far}. About {alarms} of images that are"
+        " of a class are marked too."
+    )
+    return "\n".join(lines)
+
+
+def _use(about: Mapping[str, Any], onnx: Sequence[str]) -> str:
+    own = " --weights FILE" if about["backbone"]["config"] or "weights" in about["backbone"]["spec"] else ""
+    lines = [
+        "## How to use it",
+        "",
+        "With the project: `python -m workflow.scripts.predict FOLDER IMAGES… --out predictions.csv`, FOLDER this one.",
+        "",
+        f"Without it: `pip install -r requirements.txt`, then `python predict.py IMAGES… --out predictions.csv{own}`.",
+    ]
+    if onnx:
+        lines += ["", f"For what runs ONNX: {', '.join(f'`{name}`' for name in onnx)}."]
+    return "\n".join(lines)
+
+
+def _from(about: Mapping[str, Any]) -> str:
+    told = about["provenance"]
+    return "\n".join(
+        [
+            "## Where it is from",
+            "",
+            f"Study `{told['study']}`, dataset `{told['dataset']}`, backbone `{told['backbone']}`, commit"
+            f" {told['commit'] or 'not known'}.",
+            "",
+            "Licences: the weights of the backbone and the images have their own, which are not known here. What was"
+            " learned from them may be bound by both.",
+        ]
+    )
+
+
+def _shown(metric: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.2f} %" if metric in PERCENT else f"{value:.4g}"
