@@ -43,7 +43,7 @@ def shown(expression: str) -> str:
     return re.sub(r"(?<=\d)(?=[(])", " ", expression)
 
 
-def scaled(value: float, units: str = "kMGT") -> str:
+def scaled(value: float, units: str = "kMGTP") -> str:
     """A count in two digits or three: `853 G`."""
     power = min(len(units), int(math.log10(value) // 3)) if value >= 1000 else 0
     return f"{value / 1000**power:.3g}" + (f" {units[power - 1]}" if power else "")

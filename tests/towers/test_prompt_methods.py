@@ -133,6 +133,15 @@ def test_variants_differ_and_the_same_seed_gives_the_same(method: type[TowerMeth
         assert not np.allclose(free[0][1], first[0][1], rtol=1e-3)
 
 
+@pytest.mark.parametrize("specific", [False, True])
+def test_it_learns_its_support_which_zero_shot_does_not_know(specific: bool) -> None:
+    task = problem(models.model("openai"), "openai")
+    (one,) = replicas(ContextOptimization, seeds=1, class_specific=specific, epochs=30)
+    support, candidates = task.supports[0], ContextOptimization().fit(task, [one])
+    right = [(np.asarray(each.logits(support.x))[0].argmax(1) == support.y).mean() for each in candidates]
+    assert right[-1] > right[0] + 0.2
+
+
 def test_what_it_learns_are_the_contexts_alone() -> None:
     task = problem(models.model("openai"), "openai")
     count = {
