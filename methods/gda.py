@@ -1,13 +1,13 @@
 """GDA: Gaussian discriminant analysis of the labelled images beside the zero-shot classifier, in closed form."""
 
 from collections.abc import Callable
-from math import log
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods import Array, Facts, GridMethod, Method, Param, Replica, Support, Task, hookimpl
 from methods.contract.base import Floats
+from methods.contract.discriminant import centred, discriminant, linear
 from methods.contract.per_queries import PerQueries
 
 ONE_IMAGE = "no two images differ within a class, so there is no covariance: the same as zero-shot"
@@ -78,21 +78,6 @@ def images(task: Task, replica: Replica) -> NDArray[np.float64]:
     return np.bincount(task.supports[replica.seed].y, minlength=task.classes).clip(1).astype(np.float64)
 
 
-def centred(support: Support, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The class means `(K, D)` and the images less the mean of their class `(N, D)`, in float64."""
-    one_hot = support.one_hot(classes).astype(np.float64)
-    means = one_hot.T @ support.x / one_hot.sum(0).clip(1)[:, None]
-    return means, support.x - means[support.y]
-
-
-def discriminant(support: Support, classes: int) -> tuple[Floats, Floats]:
-    """The paper's `W (K, D)` and `b (K,)`; both zero where every image is the mean of its class."""
-    means, rest = centred(support, classes)
-    scatter = rest.T @ rest  # (M − 1) Cov
-    trace = np.trace(scatter) / max(1, len(rest) - 1)
-    return linear(means, scatter, trace, len(scatter))
-
-
 def shrunk(support: Support, classes: int, images: NDArray[np.float64]) -> tuple[Floats, Floats, float]:
     """Our `W (K, D)` and `b (K,)`, and the share of α that they get, from the number of images of each class."""
     means, rest = centred(support, classes)
@@ -102,18 +87,6 @@ def shrunk(support: Support, classes: int, images: NDArray[np.float64]) -> tuple
     sure = max(0.0, 1 - trace * (1 / images).mean() / between) if between else 0.0
     weight, bias = linear(centre + sure * (means - centre), scatter, trace, freedom + len(scatter))
     return weight, bias, sure * max(0.0, 1 - classes / len(rest))
-
-
-def linear(
-    means: NDArray[np.float64], scatter: NDArray[np.float64], trace: float, scale: float
-) -> tuple[Floats, Floats]:
-    """W and b of `Σ⁻¹ = scale · pinv(scatter + trace I)`."""
-    if trace == 0:  # the pseudo-inverse of zero is zero
-        return np.zeros_like(means, np.float32), np.zeros(len(means), np.float32)
-    ridge = scatter + trace * np.eye(len(scatter))  # which makes it invertible
-    weight = scale * np.linalg.solve(ridge, means.T).T
-    bias = log(1 / len(means)) - (weight * means).sum(1) / 2
-    return weight.astype(np.float32), bias.astype(np.float32)
 
 
 @hookimpl

@@ -100,7 +100,9 @@ def make_easy(
         engine=training,
         text_raw=text * np.linspace(4, 9, classes, dtype=np.float32)[:, None],
     )
-    return Easy(task, near(asked, noise), asked)
+    queries = near(asked, noise)
+    each = np.stack([near(np.arange(classes), text_noise) for _ in range(4)], 1)
+    return Easy(replace(task, text_each=each), queries, asked)
 
 
 def cone(count: int, classes: int = 20, dim: int = 128, noise: float = 1.3, text_noise: float = 0.15) -> Easy:
