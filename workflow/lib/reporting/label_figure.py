@@ -74,6 +74,6 @@ def _told(curve: Curve) -> str:
         return f"No curve: {curve.reason}."
     law = curve.law
     return (
-        f"error = {law.fall:.3g} · (images / {law.most:.0f})^-{law.power:.3g} + {law.floor:.3g}; intervals and band: "
-        "95 % over supports and images; the band takes the law for granted"
+        f"error = {law.fall:.3g} · (images / {law.most:.0f})^-{law.power:.3g} + {round(law.floor, 4):.3g}; "
+        "intervals and band: 95 % over supports and images; the band takes the law for granted"
     )
