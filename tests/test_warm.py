@@ -169,6 +169,19 @@ def test_a_script_ends_with_its_caller(caller: Caller, temporary: Path) -> None:
     assert caller.run("zero_shot")[0] == 0
 
 
+def test_a_script_ends_with_its_caller_where_interrupts_are_ignored(caller: Caller, temporary: Path) -> None:
+    """As in whatever a script starts with `&`: the server is started so, and what it forks would be too."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = caller.start("endless", "out", "--plugin", "endless.py")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert first_line(process) == "begun\n"
+    (script,) = [child for one in servers(temporary) for child in one.children()]
+    process.kill()
+    wait_for(lambda: not script.is_running())
+
+
 def test_everything_ends_with_the_run(caller: Caller, temporary: Path, owner: subprocess.Popen[bytes]) -> None:
     process = caller.start("endless", "out", "--plugin", "endless.py")
     assert first_line(process) == "begun\n"

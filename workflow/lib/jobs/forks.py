@@ -132,6 +132,8 @@ def _become(request: dict[str, Any], files: Sequence[int], listener: socket.sock
     """Be the script, in a process that was forked for it."""
     code = 1
     try:
+        # Whatever a shell starts with `&` is started with the interrupt ignored, and so is all that it starts in turn.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         listener.close()
         for file, standard in zip(files, (1, 2), strict=True):
             os.dup2(file, standard)
