@@ -28,6 +28,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "shots": [2, "all"],
         "seeds": 2,
         "protocol": {"report": "test", "select": ["last", "support_cv"]},
+        "calibrate": {"held_out": "support_cv"},
         "methods": {"zero_shot": None, "nearest_mean": None, "logistic_regression": None},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
@@ -64,6 +65,18 @@ def test_every_number_is_that_of_the_answers(finished: Path) -> None:
     assert checked == len(rows)
     record = json.loads((finished / "results/spare/metrics/cloth/tiny/logistic_regression/2.json").read_text())
     assert (record["queries"], record["support"]) == (33, 6)
+
+
+def test_every_fold_is_calibrated_on_its_own_support(finished: Path) -> None:
+    """Under `last`, which chooses nothing; and the answers have the names of their images."""
+    saved = np.load(finished / "results/spare/predictions/cloth/tiny/nearest_mean/2.npz")
+    assert len(saved["files"]) == 33
+    seeds, folds = saved["held_out_of"][:, 1], saved["held_out_of"][:, 2]
+    assert np.bincount(10 * seeds + folds).tolist() == [6] * 5 + [0] * 5 + [6] * 5
+    table = (finished / "results/spare/tables/cloth.tiny.calibration.md").read_text()
+    assert "not calibrated: nothing is fitted to a support" in table
+    assert "is fitted to the support out of its folds" in table
+    assert (finished / "results/spare/figures/cloth.tiny.calibration.svg").exists()
 
 
 def test_other_folds_run_again_what_depends_on_them(finished: Path, snakefile: Path) -> None:
