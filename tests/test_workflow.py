@@ -164,7 +164,7 @@ def test_results_csv_is_every_number_of_the_records(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["shapes.mine", "bare.mine", "summary"])
-@pytest.mark.parametrize("suffix", ["md", "csv", "tex"])
+@pytest.mark.parametrize("suffix", ["md", "csv", "tex", "html"])
 def test_every_table_is_there_in_every_format(finished: Path, name: str, suffix: str) -> None:
     assert (finished / "results/trial/tables" / f"{name}.{suffix}").stat().st_size > 0
 

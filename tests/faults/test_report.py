@@ -11,7 +11,15 @@ from tests.faults import study
 
 pytestmark = pytest.mark.slow
 NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-SHOWN = {"photos.mine.md", "photos.mine.csv", "summary.md", "results.csv", "photos.mine.svg", "peeking.svg"}
+SHOWN = {
+    "report.html",
+    "photos.mine.html",
+    "photos.mine.csv",
+    "summary.html",
+    "results.csv",
+    "photos.mine.svg",
+    "peeking.svg",
+}
 
 
 @pytest.fixture(params=["report.html", "report.zip"])

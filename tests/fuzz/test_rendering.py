@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.corpus import TEXTS
 from tests.reporting import grid
+from workflow.lib.errors import one_line
 from workflow.lib.reporting import figures, rendering
 from workflow.lib.reporting.tables import Number, Table
 
@@ -71,6 +73,55 @@ def test_a_text_stays_in_its_cell_of_a_latex_table(text: str) -> None:
     )
     assert commands <= {"begin", "end", "centering", "hline", "caption", "textbf", "underline", "pm", "dagger"}
     assert "\n\n" not in shown
+
+
+class Cells(HTMLParser):
+    """The texts of a table's cells, row by row, and the names of all elements."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+@given(text=ANY)
+def test_a_text_stays_in_its_cell_of_an_html_page(text: str) -> None:
+    shown = rendering.web(table(text))
+    found = Cells(shown)
+    assert [len(row) for row in found.rows] == [3, 3, 3]
+    assert found.rows[0][2].strip() == one_line(text).strip()
+    known = {
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "p",
+        "b",
+        "u",
+    }
+    assert found.tags <= known
+    shown.encode()
 
 
 @given(text=ANY)

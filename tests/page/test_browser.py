@@ -194,6 +194,14 @@ def test_classes_have_recalls_and_confused_pairs(browser: Browser, page: Path) -
     assert "taken for" in browser.texts("#classes-body .pairs")[0]
 
 
+def test_a_row_is_as_sure_as_it_is_right_or_not(browser: Browser, page: Path) -> None:
+    browser.open(page, "#row=1")
+    browser.everything()
+    assert "calibrated" in browser.find("#reliability svg").get_attribute("aria-label")
+    assert browser.run("return document.querySelectorAll('#risk svg [data-mark=line]').length") == 2
+    assert "calibration error (ECE) 10.00 %" in browser.texts("#trust-body")[0]
+
+
 def test_the_cheapest_and_the_best_are_on_the_line_of_costs(browser: Browser, page: Path) -> None:
     browser.open(page, "#cost=trainable")
     browser.everything()

@@ -15,9 +15,10 @@ from PIL import Image
 from tests.page import studies
 from workflow.lib.data.index import Index, write_index
 from workflow.lib.errors import UserError
+from workflow.lib.evaluation import scoring
 from workflow.lib.features import store
 from workflow.lib.features.store import Features, Split
-from workflow.lib.page import answers, document
+from workflow.lib.page import answers, document, trust
 from workflow.lib.page.content import content
 from workflow.lib.page.recommendation import recommended
 from workflow.lib.reporting import comparison, tables
@@ -203,3 +204,22 @@ def test_no_picture_by_a_list_of_other_images(pictured: Path) -> None:
 def test_a_picture_that_cannot_be_read_is_left_out(pictured: Path) -> None:
     (pictured / "data/digits/test/3.png").write_bytes(b"no picture")
     assert sorted(map(int, images(pictured)["pictures"])) == [0, 1, 2, *range(4, 12)]
+
+
+# --- trust --------------------------------------------------------------------------------------------------------
+
+
+def test_the_bins_of_the_reliability_diagram_give_the_calibration_error() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.random(500)
+    right = rng.random(500) < sure**2
+    found = trust.bins(sure, right)
+    assert sum(count for count, _, _ in found) == 500
+    error = sum(count * abs(mean - share) for count, mean, share in found) / 500 / 100
+    assert error == pytest.approx(scoring.expected_calibration_error(sure, right), abs=1e-3)
+
+
+def test_risks_hold_back_the_least_sure_first() -> None:
+    sure = np.array([0.9, 0.5, 0.6, 0.7])
+    right = np.array([True, False, True, False])
+    assert trust.risks(sure, right) == [[25.0, 0.0], [50.0, 50.0], [75.0, 33.33], [100.0, 50.0]]

@@ -2,13 +2,25 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.evaluation.test_regimes import study
 from tests.reporting import grid
 from workflow.lib.reporting import figures
+from workflow.lib.reporting.results import Results
+from workflow.scripts.figures import FORMATS
+
+
+def spaced() -> Results:
+    """Of a class one image is one shot, and all are 33.3."""
+    support = {"1": 10, "all": 333}
+    found = grid.results()
+    records = {key: {**record, "support": support.get(key[3], 0)} for key, record in found.records.items()}
+    return Results(found.plan, records)
 
 
 def test_every_row_is_a_line_with_its_means_and_zero_shot_runs_across() -> None:
-    (axes,) = figures.accuracy_figure(grid.results(), "digits", "nano").axes
+    (axes,) = figures.accuracy_figure(spaced(), "digits", "nano").axes
     lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert {name: [round(float(y), 6) for y in values] for name, values in lines.items()} == {
         "probe (scale=none)": [32, 81],
@@ -16,7 +28,24 @@ def test_every_row_is_a_line_with_its_means_and_zero_shot_runs_across() -> None:
         "zero_shot": [50, 50],
         "adapter": [55, 71],
     }
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "all"]
+
+
+def test_each_number_of_shots_stands_at_its_images_per_class() -> None:
+    (axes,) = figures.accuracy_figure(spaced(), "digits", "nano").axes
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "all (33.3)"]
+    assert [float(tick) for tick in axes.get_xticks()] == [1.0, 33.3]
+    assert all([float(x) for x in line.get_xdata()] == [1.0, 33.3] for line in axes.lines)
+
+
+def test_forty_two_rows_differ_without_their_colours() -> None:
+    looks = {(number % len(figures.LINES), number % len(figures.MARKERS)) for number in range(42)}
+    assert len(looks) == 42
+    methods = [{"label": f"m{i}", "variants": ["-"], "learns": True} for i in range(12)]
+    cells = {("digits", "nano", f"m{i}", "1"): {"-": [0.1, 0.1]} for i in range(12)}
+    (axes,) = figures.accuracy_figure(grid.results(cells, methods=methods), "digits", "nano").axes
+    # Of a dashed line the public name is "--", whichever dashes it has.
+    assert len({(str(line._dash_pattern), line.get_marker()) for line in axes.lines}) == 12
 
 
 def test_the_peeking_figure_has_the_rows_with_a_curve() -> None:
@@ -24,10 +53,11 @@ def test_the_peeking_figure_has_the_rows_with_a_curve() -> None:
     assert {line.get_label(): [round(float(y), 6) for y in line.get_ydata()] for line in axes.lines} == {"probe": [13]}
 
 
-def test_equal_studies_give_equal_files(tmp_path: Path) -> None:
-    for name in ("a.svg", "b.svg"):
-        figures.write(figures.accuracy_figure(grid.results(), "digits", "nano"), tmp_path / name)
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_equal_studies_give_equal_files(tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        figures.write(figures.accuracy_figure(grid.results(), "digits", "nano"), tmp_path / f"{name}.{suffix}")
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
 def test_a_row_without_numbers_is_left_out() -> None:

@@ -116,10 +116,11 @@ def plan():
 def in_report(path):
     """The file as an entry of `snakemake --report report.html`, if it is one to look at."""
     name, _, suffix = os.path.basename(path).rpartition(".")
-    kinds = {"md": "table", "csv": "table", "svg": "figure", "html": "page"}
-    if suffix not in kinds:
+    shown_as_html = suffix == "md" and f"{path[:-2]}html" in TABLES
+    kinds = {"html": "table", "md": "table", "csv": "table", "svg": "figure"}
+    if suffix not in kinds or shown_as_html:
         return path
-    kind = kinds[suffix]
+    kind = "page" if path == PAGE else kinds[suffix]
     return report(
         path,
         caption=f"../report/{kind}.rst",
@@ -149,7 +150,7 @@ TABLES = [
             "comparison",
             "peeking",
         ],
-        format=["md", "csv", "tex"],
+        format=["md", "csv", "tex", "html"],
     ),
     f"{RESULTS}/tables/results.csv",
     f"{RESULTS}/study.json",
@@ -160,12 +161,13 @@ DUPLICATES = [
     for backbone in STUDY.backbones
 ]
 FIGURES = expand(
-    f"{RESULTS}/figures/{{name}}.svg",
+    f"{RESULTS}/figures/{{name}}.{{format}}",
     name=[
         *PAIRS,
         *(f"{pair}.calibration" for pair in PAIRS if STUDY.calibrates),
         "peeking",
     ],
+    format=["svg", "pdf", "png"],
 )
 PAGE = f"{RESULTS}/report.html"
 # Which row to use, and what more labels would bring.

@@ -4,23 +4,30 @@ import argparse
 import json
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from workflow.lib.jobs.entry import run
 from workflow.lib.reporting import figures, reliability
 from workflow.lib.reporting.results import Plan, gather
+
+FORMATS = ("svg", "pdf", "png")
 
 
 def main() -> None:
     arguments = _arguments()
     plan = Plan(**json.loads(arguments.plan))
     results = gather(plan, arguments.folder)
-    for dataset in plan.datasets:
-        for backbone in plan.backbones:
-            path = arguments.folder / "figures" / f"{dataset}.{backbone}.svg"
-            figures.write(figures.accuracy_figure(results, dataset, backbone), path)
-            if plan.calibrates:
-                drawn = reliability.figure(results, arguments.folder, dataset, backbone)
-                figures.write(drawn, path.with_suffix(".calibration.svg"))
-    figures.write(figures.peeking_figure(results), arguments.folder / "figures" / "peeking.svg")
+    for dataset, backbone in plan.pairs():
+        _write(figures.accuracy_figure(results, dataset, backbone), arguments.folder, f"{dataset}.{backbone}")
+        if plan.calibrates:
+            drawn = reliability.figure(results, arguments.folder, dataset, backbone)
+            _write(drawn, arguments.folder, f"{dataset}.{backbone}.calibration")
+    _write(figures.peeking_figure(results), arguments.folder, "peeking")
+
+
+def _write(figure: Figure, folder: Path, name: str) -> None:
+    for suffix in FORMATS:
+        figures.write(figure, folder / "figures" / f"{name}.{suffix}")
 
 
 def _arguments() -> argparse.Namespace:

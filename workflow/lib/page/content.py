@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow.lib.evaluation.protocol import REGIMES
-from workflow.lib.page import answers, cells, duels, pictures, quantities
+from workflow.lib.page import answers, cells, duels, pictures, quantities, trust
 from workflow.lib.page.layout import Layout, Source
 from workflow.lib.page.recommendation import recommended
 from workflow.lib.reporting import balance, rendering
@@ -40,6 +40,7 @@ def content(sources: Sequence[Source], data: Path | None = None) -> dict[str, An
         **cells.of(layout, names),
         **duels.of(layout, names),
         **answers.of(layout),
+        **trust.of(layout),
     }
 
 

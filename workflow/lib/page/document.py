@@ -14,7 +14,7 @@ ASSETS = Path(__file__).parents[2] / "assets" / "report"
 LIBRARIES = ("d3.min.js", "plot.min.js", "dataTables.min.js")
 SCRIPTS = (
     *("dom", "data", "state", "marks"),
-    *("export", "copying", "table", "curves", "cost", "duel", "classes", "cell", "summary", "answer"),
+    *("export", "copying", "table", "curves", "cost", "duel", "classes", "trust", "cell", "summary", "answer"),
     "main",
 )
 

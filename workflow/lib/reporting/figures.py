@@ -8,13 +8,22 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from methods.contract.shots import ALL
 from workflow.lib import files
 from workflow.lib.reporting.results import Results
 from workflow.lib.reporting.tables import name, percent, protocol
 
 AXIS = {"accuracy": "accuracy", "mean_per_class": "mean per class", "macro_f1": "macro F1", "auroc": "AUROC"}
-LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
-MARKERS = "osD^vPX*"
+# Six dashes and seven markers, none like another: forty-two rows differ in one of them, without any colour.
+LINES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1.6)),
+    (0, (7, 2, 1.5, 2)),
+    (0, (12, 3)),
+    (0, (6, 1.6, 1.2, 1.6, 1.2, 1.6)),
+)
+MARKERS = "os^D*vP"
 _TAB20 = mpl.color_sequences["tab20"]
 PALETTE = [*_TAB20[::2], *_TAB20[1::2]]  # the strong ones first
 # Letters stay text and identifiers the same from run to run: equal studies give equal files.
@@ -29,37 +38,65 @@ STYLE: Any = {
 
 
 def accuracy_figure(results: Results, dataset: str, backbone: str) -> Figure:
-    """The study's metric in percent over shots with standard deviations; zero-shot and other flat rows go across."""
+    """The study's metric in percent over labelled images, with standard deviations; zero-shot and the like go across.
+
+    The axis is logarithmic, and each number of shots stands at the images per class that it means.
+    """
     plan = results.plan
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 5), layout="constrained")
         axes = figure.add_subplot()
-        for i, method in enumerate(plan.methods):
-            for j, variant in enumerate(method["variants"]):
-                _line(axes, results, (dataset, backbone), (method["label"], variant), i, j)
+        places = images_per_class(results, dataset, backbone)
+        rows = [(i, (m["label"], variant)) for i, m in enumerate(plan.methods) for variant in m["variants"]]
+        for number, (i, row) in enumerate(rows):
+            _line(axes, results, (dataset, backbone), row, places, i, number)
         axes.set(
             xlabel="labelled images per class",
             ylabel=f"{AXIS[plan.by]} on {plan.reported(dataset)}, %",
             title=f"{dataset}, {backbone}",
         )
-        axes.set_xticks(range(len(plan.shots)), plan.shots)
+        _images_axis(axes, plan.shots, places)
         _legend(figure, axes)
         figure.supxlabel(fill(protocol(plan, dataset), 160), fontsize=7, color="0.4")
     return figure
 
 
-def _line(axes: Any, results: Results, at: tuple[str, str], row: tuple[str, str], color: int, style: int) -> None:
-    """One row of the table: a colour for the method, a line style for the variant."""
+def images_per_class(results: Results, dataset: str, backbone: str) -> list[float]:
+    """How many labelled images of a class each number of shots means; of `all` the mean over classes.
+
+    Where no cell tells it, `all` is taken for twice the largest other number.
+    """
+    told = {key[3]: r["support"] / r["classes"] for key, r in results.records.items() if key[:2] == (dataset, backbone)}
+    most = max((int(shots) for shots in results.plan.shots if shots != ALL), default=1)
+    return [told.get(ALL, 2.0 * most) if shots == ALL else float(shots) for shots in results.plan.shots]
+
+
+def _images_axis(axes: Any, shots: Sequence[str], places: Sequence[float]) -> None:
+    names = [f"all ({place:.4g})" if one == ALL else one for one, place in zip(shots, places, strict=True)]
+    axes.set_xscale("log")
+    axes.set_xticks(places, names)
+    axes.minorticks_off()
+
+
+def _line(
+    axes: Any,
+    results: Results,
+    at: tuple[str, str],
+    row: tuple[str, str],
+    places: Sequence[float],
+    color: int,
+    number: int,
+) -> None:
+    """One row of the table: a colour for the method, a dash and a marker that no row near it has."""
     numbers = [percent(results.values(*at, row, shots)) for shots in results.plan.shots]
-    points = [(x, number.mean, number.sd or 0.0) for x, number in enumerate(numbers) if number is not None]
+    points = [(x, one.mean, one.sd or 0.0) for x, one in zip(places, numbers, strict=True) if one is not None]
     if not points:
         return
-    x, y, spread = zip(*points, strict=True)
+    x, y, spread = zip(*sorted(points), strict=True)
     learns = any(method["label"] == row[0] and method["learns"] for method in results.plan.methods)
     shade = PALETTE[color % len(PALETTE)] if learns else "black"
-    look = {"color": shade, "linestyle": LINES[style % len(LINES)], "label": name(row)}
-    marker = MARKERS[color % len(MARKERS)] if learns else ""
-    axes.plot(x, y, marker=marker, markersize=4, **look)
+    look = {"color": shade, "linestyle": LINES[number % len(LINES)], "label": name(row)}
+    axes.plot(x, y, marker=MARKERS[number % len(MARKERS)], markersize=4, **look)
     axes.fill_between(x, *_band(y, spread), color=shade, alpha=0.12, linewidth=0)
 
 
@@ -81,6 +118,7 @@ def peeking_figure(results: Results) -> Figure:
             if points:
                 look: dict[str, Any] = {
                     "color": PALETTE[i % len(PALETTE)],
+                    "linestyle": LINES[i % len(LINES)],
                     "marker": MARKERS[i % len(MARKERS)],
                     "markersize": 4,
                 }
@@ -105,5 +143,6 @@ def _legend(figure: Figure, axes: Any) -> None:
 
 def write(figure: Figure, path: Path) -> None:
     """Write a figure atomically, in the format of its suffix, without a date in it."""
+    dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with mpl.rc_context(STYLE), files.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        figure.savefig(temporary, dpi=200, metadata=dates.get(path.suffix))

@@ -147,4 +147,31 @@ def _parts(cell: Cell, spread: bool) -> list[str]:
     return parts if spread else parts[:1]
 
 
-FORMATS = {"md": markdown, "csv": comma_separated, "tex": latex}
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 4px 12px; border-bottom: 1px solid #8885; text-align: right; }}
+:is(th, td):first-child {{ text-align: left; }}
+</style></head><body>
+<h1>{title}</h1>
+{table}
+{notes}
+</body></html>
+"""
+
+
+def web(table: Table) -> str:
+    """A page for a browser: what `snakemake --report` shows of a table."""
+    grid = _grid(table, {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}, _html)
+    body = tabulate(grid, ["method", *map(_html, table.columns)], "unsafehtml", disable_numparse=True)
+    lines = [*(f"[{i}] {note}" for i, note in enumerate(_footnotes(table), 1)), *table.caption, *_legend(table)]
+    return PAGE.format(title=_html(table.title), table=body, notes="\n".join(f"<p>{_html(line)}</p>" for line in lines))
+
+
+def _html(text: str) -> str:
+    return html.escape(one_line(text))
+
+
+FORMATS = {"md": markdown, "csv": comma_separated, "tex": latex, "html": web}

@@ -55,6 +55,6 @@ function main() {
 }
 
 const SECTIONS = [
-  tableSection, curvesSection, summarySection, duelSection, classesSection, costSection, peekingSection, missingSection,
+  tableSection, curvesSection, summarySection, duelSection, classesSection, trustSection, costSection, peekingSection, missingSection,
 ];
 main();
