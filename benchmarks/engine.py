@@ -36,6 +36,7 @@ from workflow.lib.evaluation import engines
 
 DIMS = (128, 512)
 REPLICAS, SEEDS = 6, 3
+WORKERS = 4  # of the DataLoader
 EPOCHS = 4  # of the engine in a round
 LARGE = (4, 1024)  # the bmm that shows the machine's rate: so many products of square matrices of this size
 PRODUCTS = 8  # calls of it
@@ -146,36 +147,42 @@ class Workers:
         return self.cost("bmm") / (len(self._pipes) * PRODUCTS * LARGE[0] * 2.0 * LARGE[1] ** 3)
 
 
-def fastest(loop: LoopByHand, cores: int) -> Cost:
-    """An epoch with as many threads as suit the loop: all of PyTorch's, or one where they only wait for each other."""
-    import torch
+class Loops:
+    """The loops of a shape, with as many threads as suit them: all of PyTorch's, or one where they only wait."""
 
-    costs = []
-    for threads in sorted({1, cores}):
+    def __init__(self, shape: Shape, cores: int) -> None:
+        self._loaded, self._plain = LoopByHand(shape, WORKERS), LoopByHand(shape, None)
+        self._plain.epoch()  # warm
+        self._threads = min((self._cost(self._plain, threads), threads) for threads in {1, cores})[1]
+
+    def costs(self) -> dict[str, Cost]:
+        """Of an epoch."""
+        loops = {"DataLoader": self._loaded, "tensors": self._plain}
+        return {name: self._cost(loop, self._threads) for name, loop in loops.items()}
+
+    @staticmethod
+    def _cost(loop: LoopByHand, threads: int) -> Cost:
+        import torch
+
         torch.set_num_threads(threads)
-        costs.append(cost(loop.epoch))
-    return min(costs)
+        return cost(loop.epoch)
 
 
 Found = Mapping[str, Cost]
 
 
 def measure(shapes: Sequence[Shape], rounds: int, cores: int) -> Iterator[dict[Shape, Found]]:
-    """Costs per epoch and replica, round after round; the first one, which warms up, is left out."""
+    """Costs per epoch and replica, round after round."""
     workers = Workers(shapes, cores)
-    loops = {(shape, count): LoopByHand(shape, count) for shape in shapes for count in (4, None)}
-    for i in range(rounds + 1):
+    loops = {shape: Loops(shape, cores) for shape in shapes}
+    for shape in shapes:
+        workers.cost(shape)  # warm
+    for _ in range(rounds):
         found: dict[Shape, Found] = {}
         for shape in shapes:
             engine, operation = workers.cost(shape) / EPOCHS / REPLICAS, workers.operation()
-            found[shape] = {
-                "DataLoader": fastest(loops[shape, 4], cores),
-                "tensors": fastest(loops[shape, None], cores),
-                "products": operation / (1 / products(shape)),
-                "engine": engine,
-            }
-        if i > 0:
-            yield found
+            found[shape] = {**loops[shape].costs(), "products": operation / (1 / products(shape)), "engine": engine}
+        yield found
     workers.send("end")
 
 
