@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby, product
+from math import prod
 from typing import Any, ClassVar
 
 from methods.contract.base import Array, Candidate, Method, Params, Replica, Support, Task
@@ -85,6 +86,11 @@ class TrainedMethod(Method):
 
     def trainable(self, task: Task, params: Params) -> int:
         return task.trainer().trainable(self, task, Replica("", params, 0))
+
+    @classmethod
+    def points(cls, choosing: bool) -> int:
+        """How many trainings a replica is: every point of the grid and the configured one, where there is a choice."""
+        return 1 + prod(map(len, cls.grid.values())) if choosing and cls.grid else 1
 
     def configured(self, task: Task, replica: Replica) -> Point:
         """The point of the grid that is used where the protocol may choose nothing: the parameters as they are."""

@@ -9,6 +9,7 @@ import pytest
 
 from methods import Array, Param, Replica, Task, TrainedMethod, training
 from methods.contract.recipe import WISE
+from methods.linear_probe import LinearProbe
 from tests.methods.conftest import Easy
 
 
@@ -70,3 +71,8 @@ def test_what_is_shipped_at_a_point_is_its_classifier(
     program = Gridded().export(easy.task, Replica("-", Gridded.defaults({}), 0), point)
     expected = easy_of(noise=1.5).logits(Gridded, **(point or {}))
     assert program(easy.queries) == pytest.approx(expected, abs=1e-3)
+
+
+def test_how_many_trainings_a_replica_is() -> None:
+    assert (Gridded.points(choosing=True), Gridded.points(choosing=False)) == (9, 1)
+    assert LinearProbe.points(choosing=True) == 1

@@ -10,6 +10,7 @@ from workflow.lib.data import names
 from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines, supports
 from methods.contract.base import ARRAYS
+from methods.contract.trained import TrainedMethod
 
 
 def extraction_hash(script, *files):
@@ -201,6 +202,8 @@ def replicas(wildcards):
     """How many trainings the cell is: what its time is estimated from."""
     spec = STUDY.methods[wildcards.method]
     times = STUDY.folds.get(wildcards.dataset, 1) if spec.learns else 1
+    if isinstance(spec.method, TrainedMethod):
+        times *= spec.method.points(STUDY.regimes != ["last"])
     return times * estimates.trainings(
         len(spec.variants), seeds(spec), folds(wildcards)
     )
