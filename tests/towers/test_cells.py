@@ -19,8 +19,10 @@ from workflow.lib.encoding import backbones, extraction, prompts
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import engines
 from workflow.lib.evaluation.bench import Cell
+from workflow.lib.evaluation.calibrator import Settings
 from workflow.lib.features import store
 from workflow.lib.features.store import Features
+from workflow.lib.shipping import fitting
 from workflow.scripts import evaluate as job
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +107,19 @@ def test_features_of_other_weights_are_refused_in_one_line(
     assert line.endswith("delete the features, and the next run makes them anew")
     assert "\n" not in line
     assert not (tmp_path / "a" / "metrics").exists()
+
+
+def test_what_is_shipped_of_learned_prompts_are_their_class_texts(features: Features) -> None:
+    """As a matrix: the shipped classifier needs no text tower."""
+    row = fitting.Row("trial", "digits", "nano", "coop", "coop", VARIANTS, "last")
+    encoder = engines.text_encoder(NANO, features.classnames, features.metadata, "cpu")
+    given = fitting.labelled(features, everything=False)
+    made = fitting.fit(row, ContextOptimization(), given, Settings(), "cpu", 1, lambda line: None, encoder)
+    assert [operation for _, operation, _ in made.program.steps] == ["unit", "linear"]
+    test = features.splits["test"]
+    assert (made.program(np.asarray(test.x)).argmax(1) == test.y).mean() > 0.5
+    with pytest.raises(UserError, match="ship: coop: needs text_encoder"):
+        fitting.fit(row, ContextOptimization(), given, Settings(), "cpu", 1, lambda line: None, "it has none")
 
 
 def test_the_tower_has_the_names_and_the_templates_of_the_features(features: Features) -> None:

@@ -355,8 +355,11 @@ def ship_plugins():
 
 def ship_code():
     """The hash of the code behind a shipped folder: that of every method that may be shipped."""
-    entries = [spec.entry for spec in STUDY.methods.values()]
-    modules = [name for entry in entries for name in engines.imports(entry.method)]
+    specs = STUDY.methods.values()
+    entries = [spec.entry for spec in specs]
+    modules = [
+        name for spec in specs for name in engines.imports(spec.entry.method, spec.needs)
+    ]
     return code_hash(
         SCRIPTS / "ship.py", *(entry.file for entry in entries), modules=modules
     )

@@ -24,6 +24,7 @@ def main() -> None:
     logs.start()
     from methods.tools import registry
     from workflow.lib.errors import UserError
+    from workflow.lib.evaluation import cell as cells
     from workflow.lib.evaluation import engines
     from workflow.lib.evaluation.calibrator import Settings
     from workflow.lib.features import origin, store
@@ -36,16 +37,19 @@ def main() -> None:
         raise UserError(f"no method '{chosen.row.method}' {known.why(chosen.row.method)}".strip())
     method = known.methods[chosen.row.method].method()
     device = devices.choose(arguments.device if method.gpu else "cpu", arguments.jobs_per_gpu, log.info)
-    for name in engines.imports(type(method)):
+    needs = cells.needed(method, chosen.row.variants)
+    for name in engines.imports(type(method), needs):
         import_module(name)
     read = store.read(arguments.features)
     origin.check(read.metadata, asked["made_of"], arguments.features)
     everything = asked["labels"] == "everything"
     settings = Settings(asked["level"], asked["error"])
     about.backbone(read)  # before hours of a fit
-    made = fitting.fit(
-        chosen.row, method, fitting.labelled(read, everything), settings, device, arguments.threads, log.info
-    )
+    encoder: Any = ""
+    if "text_encoder" in needs:
+        encoder = engines.text_encoder(asked["made_of"]["backbone"], read.classnames, read.metadata, device)
+    learned_from = fitting.labelled(read, everything)
+    made = fitting.fit(chosen.row, method, learned_from, settings, device, arguments.threads, log.info, encoder)
     code = {"code": arguments.code}
     classifier = about.classifier(chosen.row, made, read, settings, everything, chosen.expected, code)
     folder.write(arguments.out, classifier, asked["onnx"])

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from methods.contract.base import ARRAYS, Floats, Labels, Method, Replica, Support, Task, unit
+from methods.contract.encoder import TextEncoder
 from methods.contract.exporting import CannotShipError
 from methods.contract.program import INPUT, Numbers, Program, Writer
 from methods.contract.shots import ALL
@@ -74,9 +75,16 @@ def labelled(features: Features, everything: bool) -> Features:
 
 
 def fit(
-    row: Row, method: Method, features: Features, settings: Settings, device: str, threads: int, log: Log
+    row: Row,
+    method: Method,
+    features: Features,
+    settings: Settings,
+    device: str,
+    threads: int,
+    log: Log,
+    encoder: TextEncoder | str = "",
 ) -> Fitted:
-    """Fit the row on all of `features`' train split; see `labelled`.
+    """Fit the row on all of `features`' train split; see `labelled`. `encoder` is the text tower, or why there is none.
 
     Where the study's protocol chooses, the candidate is chosen by cross-validation on these labels: there are no
     others left. Raises `UserError` where the method can't be run on the features, or can't be shipped.
@@ -87,8 +95,8 @@ def fit(
         row.study, row.dataset, row.backbone, row.label, row.method, ALL, 1, REPORT, regime, row.variants,
         tuned=tuned, metric=row.metric,
     )  # fmt: skip
-    bench = Bench(cell, features, device, threads, log)
-    _check_needs(row, method, features)
+    bench = Bench(cell, features, device, threads, log, encoder=encoder)
+    _check_needs(row, method, features, encoder)
     params, point = (row.variants[0]["params"], None) if regime == LAST else _chosen(bench, method)
     task = sealed(_task(bench, method, params))
     log(f"fitting {row.label} on {len(task.supports[0].y)} images")
@@ -108,13 +116,13 @@ def fit(
     )
 
 
-def _check_needs(row: Row, method: Method, features: Features) -> None:
+def _check_needs(row: Row, method: Method, features: Features, encoder: TextEncoder | str) -> None:
     for variant in row.variants:
         wanted = method.needs(variant["params"])
         if more := sorted(wanted & set(ARRAYS)):
             _refuse(row, f"it needs {more[0]}, and what is shipped gets the embedding of an image")
-        if not wanted <= needs.met(features):
-            raise UserError(f"ship: {row.label}: {needs.reason(wanted, features)}")
+        if not wanted <= needs.met(features, encoder):
+            raise UserError(f"ship: {row.label}: {needs.reason(wanted, features, encoder)}")
 
 
 def _task(bench: Bench, method: Method, params: Mapping[str, Any]) -> Task:
