@@ -71,7 +71,7 @@ class Browser:
         """Wait until a selector finds something: what a click begins may end a little later."""
         from selenium.webdriver.support.wait import WebDriverWait
 
-        WebDriverWait(self.driver, 20, 0.02).until(lambda driver: driver.find_elements("css selector", selector))
+        WebDriverWait(self.driver, 20, 0.1).until(lambda driver: driver.find_elements("css selector", selector))
 
     def find(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)

@@ -1,6 +1,6 @@
 // The table: methods in rows, numbers of labelled images in columns. Sorting, searching and pages are DataTables'.
 
-const PAGE = 100; // rows at a time
+const PAGE = 50; // rows at a time
 let sorted = null; // the DataTable
 // Numbers of which some are not there: these come last, whichever way the others go.
 const lastWithout = (compare) => (a, b) => (a === "" || b === "" ? (a === "") - (b === "") : compare(Number(a), Number(b)));
