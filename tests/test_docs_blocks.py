@@ -79,7 +79,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with the files that the pages tell a reader to write, photographs, and a small study's results."""
     folder = tmp_path_factory.mktemp("reader")
     copy_code(ROOT, folder)
-    (folder / "workflow" / "assets").symlink_to(ROOT / "workflow" / "assets")
+    weights = Path("workflow", "assets", "nano", "model.safetensors")
+    (folder / weights).symlink_to(ROOT / weights)
     shutil.copytree(ROOT / "studies", folder / "studies")
     for language in ("python", "yaml"):
         for _, text in blocks(language):

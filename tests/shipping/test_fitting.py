@@ -14,7 +14,7 @@ from methods.zero_shot import ZeroShot
 from tests.shipping.conftest import made, row
 from workflow.lib.errors import UserError
 from workflow.lib.features.store import Features
-from workflow.lib.shipping import choosing, fitting
+from workflow.lib.shipping import card, choosing, fitting
 from workflow.lib.shipping.fitting import Row, labelled
 
 
@@ -175,3 +175,12 @@ def test_a_recommendation_of_another_study_file_is_one_line(tables: Path) -> Non
 def test_of_many_images_a_part_is_kept_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "MOST_NEIGHBOURS", 5)
     assert fitting._few(np.ones((9, 3), np.float32)).shape == (5, 3)
+
+
+def test_the_card_says_what_too_few_images_can_t_promise(features: Features) -> None:
+    classifier = made(features, row(ZeroShot), ZeroShot())
+    thresholds = {**classifier.about["thresholds"], "unsure": None, "set": None}
+    few = replace(classifier, about={**classifier.about, "thresholds": thresholds})
+    assert "every answer is marked: these images are too few, or too often mistaken" in card.markdown(few)
+    assert "`prediction_set` holds every class" in card.markdown(few)
+    assert "accuracy: 90.00 % (95 % interval 80.00 % to 95.00 %), on test with 5 shots." in card.markdown(few)

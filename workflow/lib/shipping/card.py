@@ -60,13 +60,15 @@ def _trust(about: Mapping[str, Any]) -> str:
     told = about["thresholds"]
     lines = ["## When not to trust it", ""]
     if told["images"]:
-        unsure = (
-            "every answer is" if told["unsure"] is None else f"answers below a probability of {told['unsure']:.3f} are"
-        )
+        error, level = f"{100 * told['error']:g} %", f"{100 * told['level']:g} %"
+        below = f"answers below a probability of {told['unsure'] or 0:.3f} are marked"
+        unsure = f"{below}, so that at most {error} of the others should be wrong"
+        few = f"every answer is marked: these images are too few, or too often mistaken, to promise {error} of errors"
+        sets = f"should hold the true class for {level} of images"
         lines += [
             f"- Probabilities are the softmax of the logits over a temperature of {about['temperature']:.3f}.",
-            f"- `unsure`: {unsure} marked, so that at most {100 * told['error']:g} % of the others should be wrong.",
-            f"- `prediction_set` should hold the true class for {100 * told['level']:g} % of images.",
+            f"- `unsure`: {few if told['unsure'] is None else unsure}.",
+            f"- `prediction_set` {sets if told['set'] is not None else 'holds every class: these images are too few'}.",
             f"- All three come from {told['images']} of its own labelled images, each answered by a classifier that had"
             " not learned from it. They hold for images of the same kind.",
         ]
