@@ -83,3 +83,10 @@ def test_the_cells_of_a_first_table_come_before_the_others_dataset_after_dataset
     assert found == sorted(found, reverse=True)
     assert found[0] < estimates.FIRST
     assert estimates.cell_priority(0.05, 5000) > estimates.cell_priority(estimates.cell_cost("all", 3000, True), None)
+
+
+def test_a_cell_with_a_text_tower_in_its_loop_asks_for_the_weights_and_for_longer() -> None:
+    assert estimates.cell_memory(5, 1, weights_mb=600) > estimates.cell_memory(5, 1) + 600
+    assert estimates.cell_memory(5, 1, weights_mb=0) > estimates.cell_memory(5, 1)
+    assert estimates.cell_minutes(5, "1", 3, 1, tower=True) > 10 * estimates.cell_minutes(5, "1", 3, 1)
+    assert estimates.cell_cost("1", 3, trains=True, tower=True) > estimates.cell_cost("1", 3, trains=True)
