@@ -18,7 +18,7 @@ test: $(READY) ## set everything up and run all checks and tests
 	@$(MAKE) --no-print-directory lint types
 	@tests/slurm/install.sh
 	@tests/page/install.sh
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## style of Python and Snakemake files
 	$(BIN)/ruff check .
