@@ -235,6 +235,14 @@ def test_predict_py_needs_nothing_of_this_project_and_says_the_same(
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
     assert "wanted is the file that the classifier was made with, model.safetensors" in refused.stderr
+    nowhere = alone(place, "photos", "--out", "q.csv", "--weights", "none.safetensors")
+    assert (nowhere.returncode, nowhere.stderr.count("\n")) == (1, 1)
+    whole = (place / "classifier.safetensors").read_bytes()
+    (place / "classifier.safetensors").write_bytes(whole[: len(whole) // 2])
+    cut = alone(place, "photos", "--out", "q.csv", "--weights", NANO / "model.safetensors")
+    assert (cut.returncode, cut.stderr.count("\n")) == (1, 1)
+    assert "not a classifier, or not all of it" in cut.stderr
+    assert not list(place.glob("q.csv*"))
 
 
 def test_an_image_unlike_all_is_marked(shipped: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,6 @@ from torch import Tensor
 COLUMNS = ["file", "label", "probability", "second_label", "margin", "unsure", "outlier", "prediction_set", "problem"]
 SUFFIXES = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"]
 BY_NAME = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "exp", "log", "sqrt", "tanh", "sigmoid"]
-
-
 OPERATIONS: dict[str, Any] = {name: getattr(torch, name) for name in BY_NAME} | {
     "linear": lambda x, weight, bias=0.0: x @ weight + bias,
     "gelu": torch.nn.functional.gelu,
@@ -37,9 +35,7 @@ OPERATIONS: dict[str, Any] = {name: getattr(torch, name) for name in BY_NAME} | 
     "largest": lambda x: x.amax(-1, keepdim=True),
     "columns": lambda x, which: x[:, which],
     "join": lambda x, y: torch.cat([x, y], 1),
-    "top": lambda x, k: torch.zeros_like(x).scatter(
-        1, x.sort(stable=True, dim=1, descending=True)[1][:, : int(k)], 1.0
-    ),
+    "top": lambda x, k: torch.zeros_like(x).scatter(1, (-x).sort(stable=True, dim=1)[1][:, : int(k)], 1.0),
     "class_max": lambda x, y, k: x.new_zeros(len(x), int(k)).scatter_reduce(1, y.expand(len(x), -1), x, "amax"),
 }
 
@@ -55,9 +51,12 @@ def run(program: Any, arrays: dict[str, Tensor], x: Tensor) -> Tensor:
 
 def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """What the file of a classifier says, and its arrays."""
-    with safe_open(path, "numpy") as file:
-        about, keys = json.loads(file.metadata()["classifier"]), list(file.keys())
-        arrays = {key: file.get_tensor(key) for key in keys}
+    try:
+        with safe_open(path, "numpy") as file:
+            about, keys = json.loads(file.metadata()["classifier"]), list(file.keys())
+            arrays = {key: file.get_tensor(key) for key in keys}
+    except Exception as error:
+        sys.exit(f"error: {path}: not a classifier, or not all of it ({error})")
     said, digest = about.pop("sha256"), hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {list(array.shape)}".encode() + array.tobytes())
@@ -76,7 +75,8 @@ def load(about: Any, weights: Path | None) -> tuple[Any, Any]:
         weights = Path(download_pretrained_from_hf(model.removeprefix("hf-hub:")))
     elif weights is None and told["pretrained"]:
         weights = Path(download_pretrained(get_pretrained_cfg(model, told["pretrained"])))
-    if weights is None or hashlib.sha256(weights.read_bytes()).hexdigest() != told["fingerprint"]:
+    found = weights.read_bytes() if weights is not None and weights.is_file() else b""
+    if hashlib.sha256(found).hexdigest() != told["fingerprint"]:
         sys.exit(f"error: --weights {weights}: wanted is the file that the classifier was made with, {told['weights']}")
     extra = {"force_quick_gelu": told["quick_gelu"], "force_preprocess_cfg": how, "pretrained": str(weights)}
     return open_clip.create_model(model, **extra).eval(), image_transform_v2(PreprocessCfg(**how), is_train=False)
@@ -86,8 +86,7 @@ def line(about: Any, file: Path, p: Tensor, distance: float) -> list[Any]:
     """The columns of an image with class probabilities (K,)."""
     told, names, (best, second) = about["thresholds"], about["classes"], p.topk(2).indices.tolist()
     unsure = str(told["unsure"] is None or p[best].item() < told["unsure"]).lower()
-    limit = float("inf") if told["set"] is None else told["set"]
-    members = [name for name, one in zip(names, p.tolist(), strict=True) if 1 - one <= limit]
+    members = [n for n, one in zip(names, p.tolist(), strict=True) if told["set"] is None or 1 - one <= told["set"]]
     far = str(told["outlier"] is not None and distance > told["outlier"]).lower()
     marks = [unsure, far, "|".join(members)] if told["images"] else ["", far, ""]
     return [file, names[best], f"{p[best]:.6f}", names[second], f"{p[best] - p[second]:.6f}", *marks, ""]
@@ -102,9 +101,9 @@ def main() -> None:
     about, arrays = read(Path(__file__).with_name("classifier.safetensors"))
     model, preprocess = load(about, arguments.weights)
     found = [one for at in arguments.images for one in (sorted(at.rglob("*")) if at.is_dir() else [at])]
-    with open(arguments.out, "w", newline="", encoding="utf-8") as file, torch.inference_mode():
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+    part = Path(f"{arguments.out}.part")
+    with part.open("w", newline="", encoding="utf-8") as file, torch.inference_mode():
+        (writer := csv.writer(file)).writerow(COLUMNS)
         for one in (one for one in found if one.suffix.lower() in SUFFIXES or one in arguments.images):
             try:
                 image = preprocess(ImageOps.exif_transpose(Image.open(one)).convert("RGB"))
@@ -114,6 +113,7 @@ def main() -> None:
             x = model.encode_image(image[None]).float()
             p = (run(about["program"], arrays, x)[0].double() / about["temperature"]).softmax(-1)
             writer.writerow(line(about, one, p, run(about["outlier"], arrays, x).item()))
+    part.replace(arguments.out)
 
 
 if __name__ == "__main__":
