@@ -67,10 +67,10 @@ def test_lines_about_cells_are_dropped_and_the_others_are_not(output: RunOutput)
         record("Select jobs to execute..."),
         record("Execute 2 jobs...", Event.JOB_STARTED, jobs=[5, 6]),
         finished(5),
+        record("Finished jobid: 1 (Rule: features)", Event.JOB_FINISHED, job_id=1),
     ]
     kept = [
         record("", Event.JOB_INFO, jobid=1, rule_name="features"),
-        record("Finished jobid: 1 (Rule: features)", Event.JOB_FINISHED, job_id=1),
         record("", Event.JOB_ERROR, jobid=6, rule_name="evaluate"),
         record("Exiting because a job execution failed. Look below for error messages"),
     ]

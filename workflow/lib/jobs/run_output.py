@@ -1,6 +1,6 @@
 """What a run says while it goes: one line for all its cells, in place of two for each, and where the first table lies.
 
-Snakemake's own lines about other jobs, and about whatever goes wrong, stay as they are.
+Snakemake's own lines about the start of other jobs, and about whatever goes wrong, stay as they are.
 """
 
 import logging
@@ -66,8 +66,9 @@ class RunOutput(logging.Filter):
         """Whether Snakemake is to print the record."""
         event = str(getattr(getattr(record, "event", None), "value", ""))
         number = getattr(record, "job_id", getattr(record, "jobid", None))
-        if event == "job_finished" and number in self._cells:
-            self._finished(int(str(number)))
+        if event == "job_finished":  # other jobs say themselves what they have done
+            if number in self._cells:
+                self._finished(int(str(number)))
             return False
         if self._is_chatter(record, event, number):
             if event in ("job_info", "group_info") and self._begun is None:
