@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from methods import unit
+from methods.contract.base import ARRAYS
 from tests.samples import make_features
 from tests.studies import ROOT, copy_code, of_vectors, planned, save_vectors, snakemake
 from workflow.lib.evaluation import records, scoring, supports
@@ -447,7 +448,9 @@ def test_a_study_of_this_repository_has_a_plan(tmp_path: Path, path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
     assert counts["evaluate"] == str(len(found.cells()))
-    assert counts["features"] == str(len(found.datasets) * len(found.backbones))
+    needs = frozenset().union(*(spec.needs for spec in found.methods.values()))
+    files = 1 + len(needs & set(ARRAYS))
+    assert counts["features"] == str(files * len(found.datasets) * len(found.backbones))
 
 
 def test_images_go_all_the_way_to_a_table(tmp_path: Path) -> None:

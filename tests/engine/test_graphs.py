@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from methods.contract.base import Array, Method, Replica, Support, Task
+from methods.contract.base import Array, Method, Projection, Replica, Support, Task
 from methods.contract.trained import TrainedMethod
 from methods.linear_probe import LinearProbe
 from methods.tools.registry import load
+from methods.tools.stand_in import MadeEncoder
 from workflow.lib.engine import graphs, kernels, training
 from workflow.lib.engine.graphs import Replayed, Work
 
@@ -99,7 +100,11 @@ def task(size: int = SIZE) -> Task:
     text = rng.normal(size=(CLASSES, DIM)).astype(np.float32)
     text /= np.linalg.norm(text, axis=1, keepdims=True)
     names = [str(k) for k in range(CLASSES)]
-    return Task({seed: support() for seed in range(SEEDS)}, names, "all", text, 20.0, engine=training)
+    towers = {
+        "projection": Projection(np.eye(DIM, dtype=np.float32), np.zeros(DIM, np.float32)),
+        "encoder": MadeEncoder(text, names),
+    }
+    return Task({seed: support() for seed in range(SEEDS)}, names, "all", text, 20.0, engine=training, **towers)
 
 
 def replicas(method: type[Method], **changes: Any) -> list[Replica]:
