@@ -63,7 +63,7 @@ MINE = {
     "making the page",
     "deciding what to use",
     "mine, tiny: looking at the errors",
-    "others, tiny: looking at the errors",
+    "other, tiny: looking at the errors",
 }
 
 

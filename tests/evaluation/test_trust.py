@@ -184,6 +184,12 @@ def test_what_learns_nothing_has_no_support_to_calibrate_on() -> None:
     assert trust(bench(shots="0", seeds=1, calibrate=VAL), ZeroShot()).metrics()["temperature"] > 0
 
 
+def test_as_many_of_val_as_there_are_shots_are_none_for_what_learns_from_none() -> None:
+    found = trust(bench(shots="0", seeds=1, select="val_fewshot"), ZeroShot())
+    assert found.metrics() == {}
+    assert found.described() == {"held_out": "val_fewshot", "reason": "no image is held out at 0 shots"}
+
+
 def test_where_nothing_is_chosen_folds_are_left_out_on_request_only() -> None:
     assert "calibrate: {held_out: support_cv}" in trust(bench(select="support_cv"), Means()).reason
     assert not trust(bench(select="support_cv", calibrate=SUPPORT), Means()).reason

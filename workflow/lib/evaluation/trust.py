@@ -72,8 +72,11 @@ class Trust:
 def found(on: str, held: NDArray[np.float16], own: Labels, logits: Floats, labels: Labels, settings: Settings) -> Trust:
     """From held-out logits `(n, K)` with their labels `(n,)`, for the reported logits `(M, K)` and labels `(M,)`.
 
-    The reported labels measure; nothing is fitted to them.
+    The reported labels measure; nothing is fitted to them. `val_fewshot` holds out as many images as there are shots:
+    of a method that learns from none, none.
     """
+    if not len(own):
+        return Trust(on, "no image is held out at 0 shots")
     fitted = calibrator.fit(held.astype(np.float32), own, settings)
     asked = np.bincount(labels, minlength=logits.shape[1])
     kept = (held, own) if held.nbytes <= LIMIT else None
