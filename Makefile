@@ -14,7 +14,7 @@ run: $(READY) ## set everything up and run the quickstart study
 	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host
 
 test: $(READY) ## set everything up and run all checks and tests
-	@echo "Checking and testing: about 10 minutes on 2 cores."
+	@echo "Checking and testing: about 20 minutes on 2 cores."
 	@$(MAKE) --no-print-directory lint types
 	@tests/slurm/install.sh
 	@tests/page/install.sh
