@@ -358,7 +358,9 @@ def ship_code():
     specs = STUDY.methods.values()
     entries = [spec.entry for spec in specs]
     modules = [
-        name for spec in specs for name in engines.imports(spec.entry.method, spec.needs)
+        name
+        for spec in specs
+        for name in engines.imports(spec.entry.method, spec.needs)
     ]
     return code_hash(
         SCRIPTS / "ship.py", *(entry.file for entry in entries), modules=modules
