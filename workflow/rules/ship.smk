@@ -20,6 +20,7 @@ rule shipped:
     input:
         features=f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
         tables=f"{RESULTS}/tables/results.csv",
+        advice=f"{RESULTS}/tables/recommendation.csv",
     output:
         [f"{SHIPPED}/{name}" for name in shipped_files.files(STUDY.ship["onnx"])],
     log:
