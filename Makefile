@@ -16,8 +16,8 @@ run: $(READY) ## set everything up and run the quickstart study
 test: $(READY) ## set everything up and run all checks and tests
 	@echo "Checking and testing: about 20 minutes on 2 cores."
 	@$(MAKE) --no-print-directory lint types
-	@tests/slurm/install.sh
-	@tests/page/install.sh
+	@tests/install.sh slurm
+	@tests/install.sh browser
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## style of Python and Snakemake files

@@ -1,7 +1,7 @@
 """What SLURM costs: a study here, then through a real SLURM of two nodes on this machine, with the profile's groups.
 
 Seconds are those of all processors together, of everything that runs on the machine, SLURM's daemons included: let it
-do nothing else. The results of both runs are compared to the last digit. Needs SLURM (tests/slurm/install.sh).
+do nothing else. The results of both runs are compared to the last digit. Needs SLURM (`tests/install.sh slurm`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
     arguments = _arguments()
     if missing := clusters.missing():
         raise UserError(
-            f"no {', '.join(missing)} on the PATH: tests/slurm/install.sh installs SLURM on Debian, as root"
+            f"no {', '.join(missing)} on the PATH: `tests/install.sh slurm` installs SLURM on Debian, as root"
         )
     study = yaml.safe_load(arguments.study.read_text()) if arguments.study else TRIVIAL
     for backbone in study.get("backbones", {}).values():

@@ -18,7 +18,7 @@ from workflow.scripts.report import source
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One for all tests: a start takes seconds."""
     if gone := missing():
-        reason = f"no {', '.join(gone)} on the PATH; tests/page/install.sh installs a browser on Debian, as root"
+        reason = f"no {', '.join(gone)} on the PATH; `tests/install.sh browser` installs a browser on Debian, as root"
         if os.environ.get("REQUIRE_BROWSER"):
             pytest.fail(f"REQUIRE_BROWSER is set, but there is {reason}")
         pytest.skip(reason)

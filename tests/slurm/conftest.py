@@ -14,7 +14,7 @@ from tests.slurm import studies
 def cluster() -> Iterator[clusters.Cluster]:
     """Two nodes with two stand-in GPUs each; stopped at the end, whatever has happened."""
     if missing := clusters.missing():
-        reason = f"no {', '.join(missing)} on the PATH; tests/slurm/install.sh installs SLURM on Debian, as root"
+        reason = f"no {', '.join(missing)} on the PATH; `tests/install.sh slurm` installs SLURM on Debian, as root"
         if os.environ.get("REQUIRE_SLURM"):
             pytest.fail(f"REQUIRE_SLURM is set, but there is {reason}")
         pytest.skip(reason)
