@@ -108,7 +108,8 @@ def test_a_run_says_how_far_its_cells_are_in_one_line_and_leaves_no_unfinished_t
     count = len(cells(finished))
     assert f"cells: {count} of {count}, " in said
     assert "(Rule: evaluate)" not in said
-    assert "wrote features/mine/" in said
+    assert ", about -" not in said  # no time left below nothing
+    assert "wrote features/mine/" in (finished / "stdout.txt").read_text()
     assert not (finished / "results/trial/partial_tables").exists()
 
 

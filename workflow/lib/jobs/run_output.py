@@ -107,7 +107,7 @@ class RunOutput(logging.Filter):
         done = sum(self._cells[number].cost for number in self._done)
         gone = now - (now if self._begun is None else self._begun)
         said = f"cells: {len(self._done)} of {len(self._cells)}, {tqdm.format_interval(gone)} gone"
-        if done < _KNOWN * total:
+        if done < _KNOWN * total or len(self._done) == len(self._cells):
             return said
         return f"{said}, about {tqdm.format_interval(gone * (total - done) / done)} left"
 
