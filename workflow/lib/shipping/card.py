@@ -20,6 +20,7 @@ def markdown(classifier: Classifier, onnx: Sequence[str] = ()) -> str:
 
 def _what(about: Mapping[str, Any]) -> str:
     method, told, trained = about["method"], about["backbone"], about["trained_on"]
+    backbone = about["provenance"]["backbone"]
     names = [f"`{name}` ({count})" for name, count in zip(about["classes"], trained["per_class"], strict=True)]
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     params = ", ".join(f"{name} = {value}" for name, value in sorted({**method["params"], **method["point"]}.items()))
@@ -27,13 +28,13 @@ def _what(about: Mapping[str, Any]) -> str:
         [
             f"# A classifier of {about['provenance']['dataset']}: {len(names)} classes",
             "",
-            f"It puts a photograph into one of {len(names)} classes: the frozen CLIP model `{told['model']}` makes it a"
+            f"It puts a photograph into one of {len(names)} classes: the frozen CLIP model `{backbone}` makes it a"
             f" vector, and `{method['name']}` classifies that.",
             "",
             f"- Classes, with the labelled images that it has learned from: {', '.join([*names[:_SHOWN], *more])}.",
             f"- Labelled images: {trained['images']}, of {', '.join(trained['splits'])}.",
             f"- Method: `{method['label']}`" + (f" with {params}." if params else "."),
-            f"- Backbone: `{told['model']}` {told['weights']}, SHA-256 of the weights `{told['fingerprint']}`.",
+            f"- Backbone: `{backbone}`, {told['model']} {told['weights']}, SHA-256 of the weights `{told['fingerprint']}`.",
             f"- Prompts of the first class: {', '.join(map(repr, about['prompts'][0])) or 'none'}.",
         ]
     )
