@@ -43,6 +43,14 @@ def features_of() -> Callable[..., Features]:
 
 
 @pytest.fixture(scope="session")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a small study: its cells are computed, its tables made. To be looked at only."""
+    from tests.reporting.computed import finished
+
+    return finished(tmp_path_factory.mktemp("computed"))
+
+
+@pytest.fixture(scope="session")
 def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code as it was when the tests began: an edit made meanwhile would make everything run again."""
     return copy_code(ROOT, tmp_path_factory.mktemp("code"))

@@ -62,11 +62,10 @@ def test_a_cell_reads_its_support_and_the_splits_that_it_scores(
     monkeypatch.setattr(os, "pread", lambda *call: sizes.append(call[1]) or pread(*call))  # type: ignore[func-returns-value]
     cell = Cell("trial", "made", "up", "probe", "probe", "4", 1, "test", select, [])
     bench = Bench(cell, store.read(path, cell.splits()), "cpu", 1, lambda line: None)
-    task, judge = bench.task(raw=False), bench.judge(raw=False)
+    task, _ = bench.task(raw=False), bench.judge(raw=False)
     row = 4 * DIM
     scored = TEST + (TRAIN if "val" in splits else 0)
     drawn = 4 * CLASSES
     fixed = 2**20 + 8 * 2 * (TRAIN + TEST)  # header, checksums, text, labels
     assert sum(sizes) < fixed + (scored + drawn * 8) * row  # a block has eight rows
     assert task.supports[0].x.shape == (drawn, DIM)
-    assert judge is not None

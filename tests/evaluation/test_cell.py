@@ -75,11 +75,21 @@ def test_a_task_holds_the_supports_of_all_seeds_and_nothing_of_the_reported_spli
         assert all((row == unit(features.splits["train"].x)).all(1).any() for row in support.x)
 
 
-@pytest.mark.parametrize(("select", "choosing"), [("last", False), ("report", True), ("val_full", True)])
+@pytest.mark.parametrize(
+    ("select", "also", "choosing"),
+    [
+        ("last", [], False),
+        ("report", [], True),
+        ("val_full", [], True),
+        ("last", ["report"], True),
+        ("support_cv", ["last"], True),
+    ],
+)
 def test_a_method_knows_whether_candidates_are_worth_their_time(
-    features: Features, select: str, choosing: bool
+    features: Features, select: str, also: list[str], choosing: bool
 ) -> None:
-    assert bench(features, select=select).task(raw=False).choosing is choosing
+    """Under any of the study's regimes."""
+    assert bench(features, select=select, also=also).task(raw=False).choosing is choosing
 
 
 def test_text_and_images_are_of_unit_length_unless_the_method_asks_for_raw_ones(features: Features) -> None:

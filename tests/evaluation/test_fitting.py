@@ -5,16 +5,19 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from methods.contract.base import Array, Candidate, Method, Replica, Task
 from tests.evaluation.test_cell import PLAIN, Means, bench
 from tests.studies import ROOT
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cell as cells
+from workflow.lib.evaluation.protocol import Judge, Outcome
 from workflow.lib.features import store as features_files
 from workflow.lib.features.store import Features
 
@@ -56,6 +59,25 @@ def test_replicas_are_halved_until_they_fit_and_give_the_same(features: Features
         assert found[seed].curve == expected[seed].curve
         assert found[seed].points == [{"epoch": 1}, {"epoch": 2}]
         assert np.array_equal(found[seed].choices["last"].final(), expected[seed].choices["last"].final())
+
+
+def test_what_a_half_has_found_has_left_the_device_when_the_next_begins(
+    features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, kept = bench(features, seeds=4, select="val_full", calibrate={"held_out": "val"}), list[Outcome]()
+    where: list[set[type]] = []
+
+    class OnDevice(Greedy):
+        def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+            done = [choice for outcome in kept for choice in outcome.choices.values() if len(outcome.points) == 2]
+            where.append({type(array) for choice in done for array in (choice.logits, choice.held)})
+            for candidate in super().fit(task, replicas):
+                yield replace(candidate, logits=lambda x, one=candidate: torch.from_numpy(one.logits(x)))
+
+    outcome = Judge.outcome
+    monkeypatch.setattr(Judge, "outcome", lambda judge: kept.append(outcome(judge)) or kept[-1])
+    cells.evaluate(made, OnDevice(1))
+    assert where == [set(), set(), set(), {np.ndarray}, {np.ndarray}, {np.ndarray}, {np.ndarray}]
 
 
 def test_what_is_done_is_said(features: Features) -> None:

@@ -155,6 +155,17 @@ def test_who_needs_pre_sees_images_before_the_projection(beside: Features) -> No
     assert bench.task(False, {"pre"}).supports[0].views is None
 
 
+def test_views_before_the_projection_go_with_pre_as_they_are(beside: Features) -> None:
+    rng, count = np.random.default_rng(5), len(beside.splits["train"].y)
+    pooled, before = (rng.normal(size=(count, 2, width)).astype(np.float32) for width in (8, 11))
+    viewed = replace(beside, train_views=pooled, views_pre=before)
+    (result,), tasks, bench = run(viewed, ("image", "pre", "views"))
+    assert result.reason == ""
+    for seed, rows in bench.rows.items():
+        assert np.array_equal(tasks[seed].supports[seed].views, before[rows])
+        assert np.array_equal(bench.task(False, {"views"}).supports[seed].views, unit(pooled[rows]))
+
+
 def test_who_needs_spatial_logits_sees_them_beside_the_unit_embedding(beside: Features) -> None:
     (result,), tasks, bench = run(beside, ("image", "text", "spatial_logits"))
     assert result.reason == ""

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,21 @@ def test_in_a_checkout_the_commit_is_named() -> None:
         pytest.skip("not a checkout")
     commit = records.provenance("cpu", 1, "f", "a" * 64, "")["commit"]
     assert re.fullmatch(r"[0-9a-f]{12}\+?", commit)
+
+
+def test_a_checkout_with_changes_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes of tracked files are; new files are not, and a tag is no name for a commit."""
+    monkeypatch.setattr(records, "SCHEMAS", tmp_path)
+    (tmp_path / "code.py").write_text("right\n")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "first"), ("tag", "-am", "a release", "v1")):
+        subprocess.run(["git", *who, *command], cwd=tmp_path, check=True)
+    clean = records.commit()
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    (tmp_path / "notes.txt").write_text("new")
+    assert records.commit() == clean
+    (tmp_path / "code.py").write_text("wrong\n")
+    assert records.commit() == f"{clean}+"
 
 
 def test_outside_a_repository_the_commit_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,17 @@ def test_the_label_of_an_image_says_nothing_of_how_its_fold_is_answered(
     np.testing.assert_array_equal(first[own], again[own])
 
 
+def test_arrays_beside_the_features_go_with_their_images_into_the_folds(folded: Features) -> None:
+    rng, train = np.random.default_rng(3), folded.splits["train"]
+    pre, spatial = (rng.normal(size=(48, *shape)).astype(np.float32) for shape in ((11,), (2, 4)))
+    given = replace(folded, splits={"train": replace(train, pre=pre, spatial_logits=spatial)})
+    for fold in bench(given).folds:
+        asked = fold.features.splits["test"]
+        assert fold.without is not None
+        assert np.array_equal(asked.pre, pre[fold.without])
+        assert np.array_equal(asked.spatial_logits, spatial[fold.without])
+
+
 def test_the_curve_is_that_of_all_images(folded: Features) -> None:
     variants = defaults(LinearProbe, epochs=5)
     whole = bench(folded, variants=variants)

@@ -7,6 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from methods import Replica
+
+
+def begin(seed: int) -> None:
+    """Layers that are made from here on start as those of a replica with this seed do, which PyTorch draws."""
+    torch.manual_seed(int(Replica("-", {}, seed).rng("init").integers(2**63)))
+
 
 def cosine(lr: float, steps: int) -> list[float]:
     """The rates of so many steps of half a cosine."""

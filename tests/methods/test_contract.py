@@ -1,7 +1,7 @@
 """Every built-in method keeps the contract; for each property, a plugin that breaks it fails exactly that."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -169,6 +169,14 @@ class ForgetsTheBias(LinearProbe):
         )
 
 
+class FoldsTheBiasAway(LinearProbe):
+    compiled = ""
+
+    def folded(self, head: Any) -> Callable[[Array], Array]:
+        weight, _ = head.classifier.affine()
+        return lambda x: x @ weight
+
+
 class UsesEverySupport(Sound):
     """The leak that topped the table: a seed learns from the images of all."""
 
@@ -326,7 +334,8 @@ BROKEN = [
     (LearnsAfterAll, "own_support_alone", "other images, where no image is learned from, to change nothing"),
     (LooksAtItsCompany, "alone_as_in_company", ""),
     (LooksAtTheOtherQueries, "one_query_at_a_time", ""),
-    (ForgetsTheBias, "by_hand", ""),
+    (ForgetsTheBias, "by_hand", "expected `vjp` to agree with `logits`; found gradients of classifier.1.bias"),
+    (FoldsTheBiasAway, "by_hand", "expected `folded` to equal `logits`"),
     (ShipsSomethingElse, "shipped", "what is shipped to give the logits of the fitted classifier"),
     (SaysItIsALinearProbe, "by_hand", "expected an epoch of what is `compiled` to train what `logits` says"),
     (FavoursTheFirstClass, "classes_permuted", ""),

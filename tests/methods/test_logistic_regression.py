@@ -51,6 +51,14 @@ def test_a_fit_that_stops_early_is_noted() -> None:
     assert candidate.note == ""
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_it_stops_where_scikit_learn_does(limit: int) -> None:
+    (found,) = scores(LogisticRegression, AT, [replica(max_iter=limit, C=50.0)])
+    plain = Plain(max_iter=limit, C=50.0).fit(AT.task.supports[0].x, AT.task.supports[0].y)
+    np.testing.assert_allclose(found, plain.decision_function(AT.queries), rtol=1e-5, atol=1e-5)
+
+
 def made(select: str) -> Bench:
     variants = [{"variant": "-", "params": LogisticRegression.defaults({}) | {"path": 7}}]
     at = Cell("s", "d", "b", "lr", "logistic_regression", "2", 2, "test", select, variants)

@@ -1,10 +1,12 @@
-"""A recipe refuses what does not exist and what does not go together, in one line that says what is allowed."""
+"""A recipe refuses what does not exist and what does not go together; what a study sets reaches it."""
 
 from typing import Any
 
 import pytest
 
-from methods import Recipe
+from methods import Recipe, Replica, TrainedMethod
+from methods.tools.problems import as_needed, problem, settings
+from methods.tools.registry import load
 
 GIVEN: dict[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "epochs": 10, "batch_size": 32}
 LBFGS = {"optimizer": "lbfgs", "batch_size": 0}
@@ -67,3 +69,21 @@ def test_refused(name: str) -> None:
 )
 def test_allowed(changes: dict[str, Any]) -> None:
     Recipe(**(GIVEN | changes))
+
+
+TRAINED = [entry.method for entry in load().methods.values() if issubclass(entry.method, TrainedMethod)]
+SET = {"lr": 0.0123, "weight_decay": 0.0456, "epochs": 7, "steps": 11, "warmup": 3, "warmup_lr": 0.00789}
+
+
+@pytest.mark.parametrize("method", TRAINED, ids=lambda method: method.name)
+def test_what_a_study_sets_reaches_the_recipe(method: type[TrainedMethod]) -> None:
+    """With every choice and switch; of a batch each source has its share."""
+    given = {name: value for name, value in SET.items() if name in method.params}
+    for values in settings(method):
+        params = dict(values) | given | ({"batch_size": 10} if "batch_size" in method.params else {})
+        who = Replica("-", params, 0)
+        task = as_needed(method, problem(5, [4] * 5).task, who)
+        recipe = method().recipe(task, params)
+        assert {name: getattr(recipe, name) for name in given} == given
+        if "batch_size" in params:
+            assert recipe.batch_size == 10 / len(method().sources(task, who))

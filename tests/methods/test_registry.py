@@ -121,6 +121,21 @@ def test_after_a_broken_file_the_next_is_loaded(tmp_path: Path) -> None:
     assert [plugin.name for plugin in found.broken] == ["broken"]
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "from methods import hookimpl\n\n\n@hookimpl\ndef register_method():\n    return []\n",
+        PLUGIN.format(body='name = "odd"') + HOOK.format(returned="1 / 0"),
+    ],
+    ids=["an unknown hook", "a hook that fails"],
+)
+def test_a_file_that_fails_once_it_is_registered_does_not_break_the_next(tmp_path: Path, broken: str) -> None:
+    (tmp_path / "broken.py").write_text(broken)
+    found = registry.load([str(tmp_path / "broken.py"), plugin(tmp_path)])
+    assert "mine" in found.methods
+    assert [one.name for one in found.broken] == ["broken"]
+
+
 def test_of_two_files_with_one_method_name_the_first_counts(tmp_path: Path) -> None:
     first, second = plugin(tmp_path, name="first"), plugin(tmp_path, name="second")
     found = registry.load([first, second])

@@ -63,6 +63,23 @@ def test_a_candidate_has_all_seeds_and_a_sweep_over_the_grid_costs_no_training(e
     ]
 
 
+def test_a_sweep_over_what_can_t_be_side_by_side_is_a_training_each(easy_of: Callable[..., Easy]) -> None:
+    """Batches of other sizes, and more epochs; seeds and rates stay side by side."""
+    easy, said = easy_of(seeds=2, noise=1.5), list[str]()
+    sweep = [
+        Replica(f"{size}-{epochs}-{lr}", Gridded.defaults({}) | {"batch_size": size, "epochs": epochs, "lr": lr}, seed)
+        for size, epochs, lr in ((0, 2, 0.1), (5, 2, 0.1), (5, 2, 0.2), (5, 3, 0.1))
+        for seed in range(2)
+    ]
+    found: dict[Replica, Any] = {}
+    for candidate in Gridded().fit(replace(easy.task, log=said.append), sweep):
+        found |= dict(zip(candidate.replicas, np.asarray(candidate.logits(easy.queries)).copy(), strict=True))
+    for one in sweep:
+        assert found[one] == pytest.approx(easy.logits(Gridded, seed=one.seed, **one.params), abs=1e-4)
+    counts = [int(line.split(": ")[1].split()[0]) for line in said if "side by side" in line]
+    assert sorted(counts) == [2, 2, 4]
+
+
 @pytest.mark.parametrize("point", [{"lr": 0.01, "pull": 1.0, "wise": 0.5}, None])
 def test_what_is_shipped_at_a_point_is_its_classifier(
     point: dict[str, float] | None, easy_of: Callable[..., Easy]

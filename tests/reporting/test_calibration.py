@@ -1,59 +1,29 @@
 """How far rows can be trusted, as a table and as a figure: from cells that are really computed."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from methods.contract.base import Method
-from methods.zero_shot import ZeroShot
-from tests.evaluation.test_cell import Means
-from tests.evaluation.test_trust import CELL, SUPPORT, VAL
+from tests.evaluation.test_trust import SUPPORT, VAL
+from tests.reporting.computed import compute
 from tests.reporting.grid import plan
 from tests.samples import make_features
-from workflow.lib import files
 from workflow.lib.errors import UserError
-from workflow.lib.evaluation import cell as cells
-from workflow.lib.evaluation import predictions, records
-from workflow.lib.evaluation.bench import Bench
 from workflow.lib.reporting import calibration, figures, reliability, rendering
-from workflow.lib.reporting.results import Plan, Results, gather
+from workflow.lib.reporting.results import Results, gather
 
 METHODS = [
     {"label": "means", "variants": ["-"], "learns": True},
     {"label": "zero_shot", "variants": ["-"], "learns": False},
 ]
-ORIGIN = {
-    "versions": {},
-    "commit": "",
-    "device": "cpu",
-    "threads": 1,
-    "features": "f",
-    "features_sha256": "0" * 64,
-    "code": "",
-    "peak_memory_mb": 1.0,
-    "peak_gpu_memory_mb": 0.0,
-}
-SECONDS = dict.fromkeys(("start", "read", "fit", "score", "total"), 0.1)
 
 
 def study(folder: Path, calibrate: dict[str, Any]) -> Results:
     """Class means and zero-shot at 1 and 5 shots, computed, written and gathered."""
-    made = plan(study="trial", datasets=["shapes"], backbones=["tiny"], shots=["1", "5"], methods=METHODS)
-    made = Plan(**(made.__dict__ | {"calibrates": True}))
-    methods: dict[str, Method] = {"means": Means(), "zero_shot": ZeroShot()}
-    for dataset, backbone, label, shots in made.cells():
-        at = replace(CELL, label=label, shots=shots, calibrate=calibrate, seeds=1 if shots == "0" else 2)
-        bench = Bench(at, make_features(noise=1.5), "cpu", 1, lambda line: None)
-        found = cells.evaluate(bench, methods[label])
-        record = records.record(bench, found, SECONDS, ORIGIN)
-        records.check(record, label)
-        files.write_json(made.path(folder, dataset, backbone, label, shots), record)
-        path = made.path(folder, dataset, backbone, label, shots, "predictions")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **predictions.arrays(bench, found))
+    made = plan(datasets=["shapes"], backbones=["tiny"], shots=["1", "5"], methods=METHODS, calibrates=True)
+    compute(folder, made, {"shapes": make_features(noise=1.5)}, calibrate)
     return gather(made, folder)
 
 
@@ -108,6 +78,24 @@ def test_the_figure_draws_the_rows_that_were_calibrated(tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
         figures.write(reliability.figure(results, tmp_path / "results", "shapes", "tiny"), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_dotted_is_before_and_drawn_out_after_and_errors_are_in_the_order_of_confidence(tmp_path: Path) -> None:
+    results = study(tmp_path, VAL)
+    left, right = reliability.figure(results, tmp_path, "shapes", "tiny").axes
+    means = {row: np.mean(results.values("shapes", "tiny", (row, "-"), "5")) for row in ("means", "zero_shot")}
+    for i, row in enumerate(sorted(means, key=lambda row: -means[row])):
+        sure = reliability.read(results.plan.path(tmp_path, "shapes", "tiny", row, "5", "predictions"), "-")
+        assert sure is not None
+        before, after = left.lines[1 + 2 * i], left.lines[2 + 2 * i]
+        assert (before.get_linestyle(), after.get_linestyle()) == (":", "-")
+        for line, confidence, hit in ((before, sure.before, sure.before_right), (after, sure.after, sure.after_right)):
+            bins = np.minimum((confidence * 15).astype(int), 14)
+            full = np.unique(bins)
+            assert line.get_xdata() == pytest.approx([confidence[bins == one].mean() for one in full])
+            assert line.get_ydata() == pytest.approx([hit[bins == one].mean() for one in full])
+        assert right.lines[i].get_label().startswith(f"{row}, AURC ")
+        assert right.lines[i].get_ydata()[-1] == pytest.approx(100 * (1 - means[row]))
 
 
 @pytest.mark.parametrize("calibrate", [{}, SUPPORT])

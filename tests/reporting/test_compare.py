@@ -70,6 +70,48 @@ def test_one_study_over_its_datasets(
     assert "study" not in out.splitlines()[3]
 
 
+def columns(out: str) -> list[list[str]]:
+    """The cells of the table: dataset, backbone, shots, A, B, A - B, interval, p, verdict."""
+    lines = out.splitlines()
+    rule = next(i for i, line in enumerate(lines) if line.startswith("---"))
+    body = lines[rule + 1 : lines.index("", rule)]
+    return [re.split(r"  +", line.strip()) for line in body]
+
+
+def test_its_numbers_are_those_of_the_predictions(
+    one: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Means over seeds and images from the files, A before B; the answer is the mean of the differences."""
+    out = answer(monkeypatch, capsys, "--results", one)
+    gaps = []
+    for dataset, _, _, a, b, gap, interval, p, _ in columns(out):
+        files = [one / "predictions" / dataset / "nano" / label / "1.npz" for label in ("first", "second")]
+        own = [100 * float((np.load(file)["predicted"] == LABELS).mean()) for file in files]
+        assert (a, b, gap) == (f"{own[0]:.2f}", f"{own[1]:.2f}", f"{own[0] - own[1]:+.2f}")
+        low, high = map(float, interval.split(" … "))
+        assert low < own[0] - own[1] < high
+        assert (float(p) < 0.05) is (not low < 0 < high)
+        gaps.append(own[0] - own[1])
+    assert len(gaps) == 2
+    assert f"On average A - B = {sum(gaps) / 2:+.2f} points, 95 % interval " in out
+
+
+def test_the_rows_the_other_way_round_turn_every_sign(
+    one: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = columns(answer(monkeypatch, capsys, "--results", one))
+    monkeypatch.setattr(sys, "argv", ["compare", "second", "first", "--results", str(one)])
+    compare.main()
+    out = capsys.readouterr().out
+    assert out.startswith("A: second\nB: first\n")
+    for (*place, a, b, gap, interval, p, verdict), back in zip(there, columns(out), strict=True):
+        ends = [f"{-float(end):+.2f}" for end in reversed(interval.split(" … "))]
+        turned = verdict.replace("A is", "B is")
+        assert back == [*place, b, a, f"{-float(gap):+.2f}", " … ".join(ends), p, turned]
+    assert "A is better in 0, worse in 1, undecided in 1 of 2 cells." in out
+    assert "On average A - B = -" in out
+
+
 def test_several_studies_and_some_of_their_datasets(
     one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,8 +60,13 @@ def test_the_matrix_counts_wins_ties_and_losses(folder: Path) -> None:
     assert str(scores[none, standard]) == str(scores[standard, none]) == "0/1/0"
 
 
-def test_what_is_level_with_the_best_is_not_what_it_clearly_beats(folder: Path) -> None:
+def test_only_what_can_t_be_told_from_the_best_of_its_place_is_level_with_it(folder: Path) -> None:
+    """Clearly beaten are all; then one row is the best's answers but for a few."""
     assert comparison.level_with_best(rings(folder)) == set()
+    near = np.where(RNG.random((3, IMAGES)) < 0.02, ~BETTER, BETTER)
+    path = folder / "predictions" / "digits" / "nano" / "probe" / "1.npz"
+    predictions(path, {"scale=none": BASE, "scale=standard": near})
+    assert comparison.level_with_best(rings(folder)) == {(("digits", "nano", "1"), ("probe", "scale=standard"))}
 
 
 def test_the_table_of_intervals_holds_each_row_s_own(folder: Path) -> None:

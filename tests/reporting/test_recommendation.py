@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 
 from tests.reporting.grid import plan, record
 from workflow.lib.evaluation import scoring
-from workflow.lib.reporting import advice, label_figure, recommendation_files
-from workflow.lib.reporting.recommendation import Recommendation, recommend, recommendations
+from workflow.lib.reporting import advice, comparison, label_figure, recommendation_files
+from workflow.lib.reporting.recommendation import Entrant, Recommendation, recommend, recommendations
 from workflow.lib.reporting.results import Key, Results
 from workflow.lib.reporting.saved import Saved
 
@@ -83,6 +84,8 @@ def test_the_best_row_is_used_with_the_most_labels() -> None:
     assert "Its parameters: lr=0.5." in text
     assert "Every other row is worse, at a false discovery rate of 5 %." in text
     assert "zero_shot, which needs no labels, has 50.0 %: whoever stays with it gives up 40.0 points" in text
+    (ends,) = re.findall(r"gives up 40\.0 points \((\S+) to (\S+)\)\.", text)
+    assert 30 < float(ends[0]) < 40 < float(ends[1]) < 50
     assert "it came first in 100 of 100 resamples of images and seeds" in text
     assert "luck" not in text
     assert "What more labels would bring to probe can't be said: 2 numbers of labelled images" in text
@@ -121,6 +124,34 @@ def test_rows_that_are_level_with_it_are_told_with_what_they_cost() -> None:
     text = "\n".join(advice.paragraphs(results.plan, found))
     assert "1 other row can't be told apart from it: probe (scale=none, C=1)." in text
     assert "It trains 500 numbers and takes 0.25 s a fit. Cheaper: probe (scale=none, C=1), 80.0 %, trains 30 " in text
+
+
+def test_what_the_picking_had_added_is_taken_off_the_value_its_interval_and_the_lead() -> None:
+    results, predictions = study(ALIKE)
+    found = recommend(results, ("digits", "nano"), predictions).last
+    assert found is not None
+    ring = comparison.rings(results.plan, predictions, "accuracy")["digits", "nano", "1"]
+    lead = ring.difference(("adapter", "-"), ("zero_shot", "-"))
+    assert (found.zero, found.gain, lead) != (None, None, None)
+    lost = found.uncorrected - found.value
+    assert 0 < lost < 0.02
+    assert lead.mean == pytest.approx(found.uncorrected - found.zero.value)
+    low, high = ring.intervals[ring.rows.index(("adapter", "-"))]
+    assert (found.low, found.high) == pytest.approx((low - lost, high - lost))
+    expected = (lead.mean - lost, lead.low - lost, lead.high - lost, lead.p)
+    assert (found.gain.mean, found.gain.low, found.gain.high, found.gain.p) == pytest.approx(expected)
+    assert found.shown
+
+
+@pytest.mark.parametrize(
+    ("numbers", "seconds", "cheaper"),
+    [(500, 1.0, False), (500, 0.6, False), (500, 0.5, True), (499, 3.0, True), (501, 0.6, False), (501, 0.4, True)],
+)
+def test_cheaper_is_what_trains_fewer_numbers_or_takes_half_the_time(
+    numbers: int, seconds: float, cheaper: bool
+) -> None:
+    chosen, other = Entrant(("a", "-"), 0.8, 1.0, 500, True, {}), Entrant(("b", "-"), 0.8, seconds, numbers, True, {})
+    assert bool(advice.cheaper_than(chosen, [other])) is cheaper
 
 
 def test_of_equal_rows_the_smaller_is_used() -> None:
@@ -197,19 +228,30 @@ def test_no_row_better_than_the_majority_is_said() -> None:
     rng = np.random.default_rng(1)
     guess = np.where(rng.random((3, 600)) < 0.8, labels, (labels + 1) % 3)
     text = said({("probe", "1"): {"-": guess}}, labels=labels)
+    assert "No row is shown to be better" not in text
     assert "No row is better than always saying 'cat', the largest class, which gets 83.3 %." in text
+
+
+def test_a_lead_over_the_majority_that_isn_t_shown_is_said_to_be_so() -> None:
+    labels = np.repeat([0, 1, 2], [500, 60, 40])
+    guess = np.where(np.random.default_rng(1).random((3, 600)) < 0.845, labels, (labels + 1) % 3)
+    text = said({("probe", "1"): {"-": guess}}, labels=labels)
+    assert "Expect 84" in text
+    assert "No row is shown to be better than always saying 'cat', the largest class, which gets 83.3 %." in text
+    clear = np.where(np.random.default_rng(1).random((3, 600)) < 0.95, labels, (labels + 1) % 3)
+    assert "always saying" not in said({("probe", "1"): {"-": clear}}, labels=labels)
 
 
 def test_the_first_by_mean_per_class_is_named_where_classes_are_unequal() -> None:
     labels = np.repeat([0, 1, 2], [500, 60, 40])
-    rng = np.random.default_rng(1)
-    fair = np.where(rng.random((3, 600)) < 0.85, labels, 0)
+    fair = np.where(np.arange(600) % 5 > 0, labels, (labels + 1) % 3) * np.ones((3, 1), int)
     cells: Cells = {
-        ("probe", "1"): {"-": np.where(labels == 0, 0, 1) * np.ones((3, 1), int)},
-        ("adapter", "1"): {"-": fair},
+        ("probe", "1"): {"-": np.zeros((3, 600), int)},  # 500 of 600, and a third of the classes
+        ("adapter", "1"): {"-": fair},  # four of five in every class
     }
     text = said(cells, labels=labels)
-    assert text.startswith("Use adapter") or "averaged over classes adapter is first" in text
+    assert text.startswith("Use probe")
+    assert "Classes have unequal numbers of images: averaged over classes adapter is first, 80.0 %." in text
     _, by_class = recommended(cells, labels=labels, metric="mean_per_class")
     assert by_class.last is not None
     assert by_class.last.chosen.row == ("adapter", "-")
@@ -262,8 +304,13 @@ def test_the_page_has_each_dataset_with_a_table_of_all_shots(tmp_path: Path) -> 
     results, found = recommended(GROWING)
     text = recommendation_files.markdown(results.plan, [found])
     assert "## digits, nano\n\n**Use probe with all labels (960 images).**\n" in text
-    assert text.count("\n| ") + text.count("\n|:") == 7
-    assert "chosen" in text or "Protocol: report test, select last" in text
+    heading, rule, *lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert heading.split("|")[1].strip() == "shots"
+    assert rule.startswith("|:")
+    assert [[cell.strip() for cell in line.split("|")[1:5]] for line in lines] == [
+        [shots, str(SUPPORT[shots]), "probe", f"{100 * share:.1f} %"] for shots, share in FALLING.items()
+    ]
+    assert "Protocol: report test, select last" in text
 
 
 def test_one_dataset_after_the_other_is_read_from_its_files(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +112,45 @@ def test_the_regimes_of_a_record_are_those_of_the_study_in_whatever_order_they_a
     methods = [{"label": "adapter", "variants": ["-"], "learns": True}]
     plan = grid.plan(datasets=["digits"], shots=["1"], methods=methods, also=["val_full", "report"])
     assert list(results.gather(plan, tmp_path).records) == [place]
+
+
+OTHER: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "another study": (lambda record: record.update(study="other"), "cell: found "),
+    "another dataset": (lambda record: record.update(dataset="planes"), "cell: found "),
+    "another backbone": (lambda record: record.update(backbone="tiny"), "cell: found "),
+    "another method": (lambda record: record.update(method="probe"), "cell: found "),
+    "other shots": (lambda record: record.update(shots="2"), "cell: found "),
+    "another split": (lambda record: record["protocol"].update(report="val"), "protocol: found "),
+    "another regime": (lambda record: record["protocol"].update(select="report"), "protocol: found "),
+    "a regime less": (lambda record: record["protocol"].update(also=[]), "protocol: found "),
+    "a seed less": (lambda record: record["variants"][0]["seeds"].pop(), "seeds: found "),
+    "another seed": (lambda record: record["variants"][0]["seeds"][1].update(seed=7), "seeds: found "),
+    "a seed without a regime": (lambda record: record["variants"][0]["seeds"][1]["also"].clear(), "regimes: found "),
+}
+
+
+@pytest.mark.parametrize(("change", "wrong"), OTHER.values(), ids=OTHER)
+def test_a_record_of_something_else_is_not_this_study_s(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], wrong: str
+) -> None:
+    place = ("digits", "nano", "adapter", "1")
+    record = grid.record(
+        {"-": [0.5, 0.6]},
+        place,
+        protocol={"report": "test", "select": "last", "also": ["report"], "metric": "accuracy"},
+    )
+    for seed in record["variants"][0]["seeds"]:
+        seed["also"] = {"report": {"metrics": seed["metrics"], "point": {}}}
+    path = tmp_path.joinpath("metrics", *place).with_suffix(".json")
+    path.parent.mkdir(parents=True)
+    methods = [{"label": "adapter", "variants": ["-"], "learns": True}]
+    plan = grid.plan(datasets=["digits"], shots=["1"], methods=methods, also=["report"])
+    path.write_text(json.dumps(record))
+    assert list(results.gather(plan, tmp_path).records) == [place]
+    change(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=rf"adapter/1\.json: not this study's: {wrong}"):
+        results.gather(plan, tmp_path)
 
 
 def test_a_record_without_the_study_s_metric_is_not_this_study_s(tmp_path: Path) -> None:

@@ -7,14 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods import Classifier, Method, Replica, Task
+from methods import Classifier, Method, Replica, Task, unit
 from methods.linear_probe import LinearProbe
+from methods.nearest_mean import NearestMean
+from methods.ridge import Ridge
 from methods.tip_adapter import TipAdapter
 from methods.zero_shot import ZeroShot
 from tests.shipping.conftest import made, row
 from workflow.lib.errors import UserError
+from workflow.lib.evaluation import calibrator, folds
+from workflow.lib.evaluation.calibrator import Settings
 from workflow.lib.features.store import Features
-from workflow.lib.shipping import card, choosing, fitting
+from workflow.lib.shipping import about, card, choosing, fitting
 from workflow.lib.shipping.fitting import Row, labelled
 
 
@@ -50,11 +54,57 @@ def test_thresholds_come_from_images_that_were_held_out(features: Features) -> N
     assert np.quantile(own, 0.9) < told["set"] < 1
 
 
+def test_the_images_that_calibrate_are_answered_without_their_fold(
+    features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by the means of the classes outside its fold."""
+    kept: list[Any] = []
+    monkeypatch.setattr(fitting, "calibrate", lambda *given: kept.append(given) or calibrator.fit(*given))
+    given = labelled(features, everything=False)
+    fitted = fitting.fit(row(NearestMean), NearestMean(), given, Settings(), "cpu", 1, lambda line: None)
+    ((logits, labels, settings),) = kept
+    x, y = unit(fitted.support.x), fitted.support.y
+    expected = np.zeros((30, 3))
+    for fold in folds.split(0, y):
+        rest = np.setdiff1d(np.arange(30), fold.out)
+        means = np.stack([unit(x[rest[y[rest] == k]].mean(0)) for k in range(3)])
+        expected[fold.out] = features.logit_scale * x[fold.out] @ means.T
+    assert np.array_equal(labels, y)
+    assert logits == pytest.approx(expected, rel=1e-4, abs=1e-3)
+    assert settings == Settings()
+
+
+def test_the_file_has_every_threshold_that_was_found(features: Features) -> None:
+    settings = Settings(level=0.8, error=0.2)
+    given = labelled(features, everything=False)
+    fitted = fitting.fit(row(NearestMean), NearestMean(), given, settings, "cpu", 1, lambda line: None)
+    found = fitted.calibrator
+    assert found is not None
+    assert len(set(found.mondrian.tolist())) > 1
+    told = about.thresholds(fitted, settings)
+    assert (told["images"], told["level"], told["error"]) == (30, 0.8, 0.2)
+    assert (told["set"], told["sets_per_class"], told["unsure"]) == (
+        found.marginal[0],
+        found.mondrian.tolist(),
+        found.unsure if np.isfinite(found.unsure) else None,
+    )
+    x = unit(features.splits["train"].x[:])
+    assert told["outlier"] == pytest.approx(np.sort(1 - np.sort(x @ x.T, axis=1)[:, -2])[29], abs=1e-5)
+
+
+def test_the_metric_of_the_study_chooses(features: Features, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, plain = [], fitting.Bench
+    monkeypatch.setattr(fitting, "Bench", lambda cell, *rest, **more: seen.append(cell) or plain(cell, *rest, **more))
+    made(features, replace(row(Ridge, "val_full"), metric="macro_f1"), Ridge())
+    assert [(cell.metric, cell.select, cell.shots, cell.seeds) for cell in seen] == [
+        ("macro_f1", "support_cv", "all", 1)
+    ]
+
+
 def test_where_the_study_chooses_cross_validation_on_the_labels_chooses(features: Features) -> None:
-    wrong = row(TipAdapter, "val_full", beta=0.0, alpha=0.0)
-    classifier = made(features, wrong, TipAdapter())
+    classifier = made(features, row(Ridge, "val_full", alpha=1e6), Ridge())
     assert classifier.about["method"]["chosen_by"] == "support_cv"
-    assert classifier.about["method"]["point"].keys() == {"alpha", "beta"}
+    assert classifier.about["method"]["point"]["alpha"] < 1e3
 
 
 def test_among_the_variants_of_a_tuned_row_one_is_chosen(features: Features) -> None:
@@ -154,6 +204,13 @@ def test_a_row_that_is_named_is_shipped(tables: Path) -> None:
     (only,) = found.expected
     assert (only["value"], only["low"], only["high"]) == (0.5, 0.4, 0.6)
     assert only["from"] == "on test with no labelled image"
+
+
+def test_a_row_that_is_named_with_its_shots_is_told_as_measured_with_these(tables: Path) -> None:
+    found = choosing.row({**ASKED, "method": "gda", "variant": "alpha=2", "shots": "1"}, tables)
+    (only,) = found.expected
+    assert (only["value"], only["low"], only["high"]) == (0.4, None, None)
+    assert only["from"] == "on test with 1 labelled images of each class"
 
 
 def test_all_variants_of_a_tuned_row_go_with_it(tables: Path) -> None:

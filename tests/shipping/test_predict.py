@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from workflow.lib.encoding import images
 from workflow.lib.errors import UserError
 from workflow.lib.features.store import Features
 from workflow.lib.shipping import answered, folder
+from workflow.lib.shipping import classifier as classifiers
 from workflow.lib.shipping.predicting import Answer
 from workflow.scripts import predict
 
@@ -61,6 +63,33 @@ def test_the_probabilities_are_those_of_the_features_of_the_study(
     run(monkeypatch, shipped.folder, *listed, "--out", tmp_path / "p.csv")
     expected = shipped.classifier.probabilities(shipped.features.splits["test"].x[:]).max(1)
     assert [float(line["probability"]) for line in lines(tmp_path / "p.csv")] == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("sets", ["marginal", "per_class"])
+def test_the_marks_are_those_of_the_thresholds(
+    shipped: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sets: str
+) -> None:
+    """With thresholds that tell images apart, each class its own; a file has them, and `answers` reads them."""
+    told = {**shipped.classifier.about["thresholds"], "set": 0.6, "sets_per_class": [0.9, 0.3, None], "unsure": 0.55}
+    x = shipped.features.splits["test"].x[:]
+    distances, probability = shipped.classifier.distances(x), shipped.classifier.probabilities(x)
+    told["outlier"] = float(np.median(distances))
+    classifiers.write(
+        tmp_path / "classifier.safetensors",
+        replace(shipped.classifier, about={**shipped.classifier.about, "thresholds": told}),
+    )
+    listed = [shipped.photos / name for name in shipped.features.files["test"]]
+    run(monkeypatch, tmp_path, *listed, "--out", tmp_path / "p.csv", "--sets", sets)
+    limits = [0.9, 0.3, np.inf] if sets == "per_class" else [0.6] * 3
+    seen = set()
+    for line, own, far in zip(lines(tmp_path / "p.csv"), probability, distances, strict=True):
+        members = [name for name, p, limit in zip(FAULTS, own, limits, strict=True) if 1 - p <= limit]
+        assert line["prediction_set"] == "|".join(members)
+        assert line["unsure"] == str(own.max() < 0.55).lower()
+        if abs(far - told["outlier"]) > 1e-5:
+            assert line["outlier"] == str(far > told["outlier"]).lower()
+        seen |= {line["unsure"], line["outlier"], line["prediction_set"]}
+    assert len(seen) > 3  # true, false, and more than one set
 
 
 def test_a_bad_image_is_a_line_with_its_reason_and_not_the_end(
