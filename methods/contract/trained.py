@@ -72,6 +72,13 @@ class TrainedMethod(Method):
         """
         return None
 
+    @property
+    def resumes(self) -> bool:
+        """Whether a training that was killed may go on from a checkpoint: not with a `fit` of one's own, which may look
+        at what came before.
+        """
+        return type(self).fit is TrainedMethod.fit
+
     def overrides(self, hook: str) -> bool:
         """Whether the method has a hook of its own in place of the one here: then it is asked."""
         return getattr(type(self), hook) is not getattr(TrainedMethod, hook)

@@ -7,6 +7,7 @@ import os
 import time
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from workflow.lib.jobs import clock as clocks
@@ -73,6 +74,7 @@ def _place(cell: Any) -> str:
 def _compute(
     arguments: argparse.Namespace, cell: Any, method: Any, device: str, waited: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    from workflow.lib.engine import checkpoints
     from workflow.lib.evaluation import cell as cells
     from workflow.lib.evaluation import engines, predictions, records
     from workflow.lib.evaluation.bench import Bench
@@ -94,17 +96,29 @@ def _compute(
     bench = Bench(cell, read, device, arguments.threads, _log, encoder=encoder)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
-    results = cells.evaluate(bench, method)
+    with checkpoints.kept(_checkpoints(arguments, read.sha256, device)) as before:
+        results = cells.evaluate(bench, method)
     clock["fit"] = sum(outcome.seconds for result in results for outcome in result.outcomes.values())
     arrays = predictions.arrays(bench, results)
-    clock["score"] = time.perf_counter() - began - clock["fit"]
-    clock["total"] = clocks.alive() - waited
+    clock["score"] = time.perf_counter() - began - clock["fit"] + before
+    clock["total"] = clocks.alive() - waited + before
     provenance = records.provenance(
         device, arguments.threads, arguments.features, read.sha256, arguments.code, read.metadata
     )
     trainings = sum(len(result.outcomes) for result in results)
     _log(f"done: {trainings} trainings in {clock['fit']:.1f} s, {clock['total']:.1f} s in all")
     return records.record(bench, results, clock, provenance), arrays
+
+
+def _checkpoints(arguments: argparse.Namespace, sha256: str, device: str) -> Any:
+    """The checkpoints of this very cell: of these features, this code and this kind of device."""
+    from workflow.lib.engine import checkpoints
+    from workflow.lib.evaluation.cross_validation import HeldOut
+    from workflow.lib.evaluation.protocol import Choice, Outcome
+
+    made_of = [arguments.spec, sha256, arguments.code, device, arguments.threads]
+    path, plain = Path(arguments.metrics).with_suffix(".checkpoint"), (Choice, Outcome, HeldOut)
+    return checkpoints.Checkpoints(path, json.dumps(made_of), plain, _log, arguments.checkpoint_seconds)
 
 
 def _write(arguments: argparse.Namespace, record: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -135,6 +149,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--array", action="append", default=[], help="an array beside them that the method needs")
     parser.add_argument("--metrics", required=True, help="JSON to write")
     parser.add_argument("--predictions", required=True, help="npz to write")
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=300,
+        help="between two checkpoints of a training, beside the metrics (default: 300)",
+    )
     parser.add_argument("--code", default="", help="hash of the code behind the cell, for its provenance")
     parser.add_argument("--plugin", action="append", default=[], help="a .py file with further methods")
     parser.add_argument("--threads", type=int, default=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,15 @@ class Average:
         else:
             torch._foreach_copy_(self.values, self._weights)
         self._begun = True
+
+    def snapshot(self) -> dict[str, Any]:
+        """The average, and whether it has begun."""
+        return {"values": self.values, "begun": self._begun}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        torch._foreach_copy_(self.values, state["values"])
+        self._begun = state["begun"]
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ class BatchNorm:
         self.var = torch.stack([_buffer(layer.running_var)[None] for layer in layers])
         self.momentum, self.eps = first.momentum, first.eps
         self.training = True
+        self.buffers = self.mean, self.var
         self._constant: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._rooms = Rooms(lambda batch: Room(self, batch))
 

@@ -1,7 +1,8 @@
 """What the engine trains on: the samples of all replicas on the device, each replica in an order of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from methods.contract.base import Replica, Support, Task
 from methods.contract.recipe import Recipe
 from workflow.lib.engine.heads import Trainable
+from workflow.lib.engine.noise import places, put
 
 
 class Batches:
@@ -41,6 +43,15 @@ class Batches:
         """A batch of the epoch that has begun."""
         return self._sources[0].batch(step)
 
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Where the random numbers of the sources are, between two epochs."""
+        return [source.snapshot() for source in self._sources]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from there."""
+        for source, own in zip(self._sources, state, strict=True):
+            source.restore(own)
+
     def __next__(self) -> tuple[Tensor, Tensor]:
         parts = [next(batches) for batches in self._batches]
         if len(parts) == 1:
@@ -66,15 +77,15 @@ class _Views:
     """Which of its V views stands for each image in an epoch: one drawn for each, or the next one for all."""
 
     def __init__(self, kind: str, count: int, rngs: Sequence[np.random.Generator]) -> None:
-        self._kind, self.count, self._rngs = kind, count, rngs
-        self._turn = -1
+        self._kind, self.count, self.rngs = kind, count, rngs
+        self.turn = -1
 
     def __call__(self, size: int) -> NDArray[np.int64]:
         """Of the next epoch, for each replica, `(R, size)`."""
-        self._turn += 1
+        self.turn += 1
         if self._kind == "random":
-            return np.stack([rng.integers(self.count, size=size) for rng in self._rngs])
-        return np.full((len(self._rngs), size), self._turn % self.count)
+            return np.stack([rng.integers(self.count, size=size) for rng in self.rngs])
+        return np.full((len(self.rngs), size), self.turn % self.count)
 
 
 class Source:
@@ -115,6 +126,18 @@ class Source:
             (rows, labels.view(shape))
             for rows, labels in zip(torch.split(self._rows, sizes), torch.split(self._labels, sizes), strict=True)
         ]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Where its random numbers are."""
+        of_views = {"views": places(self._views.rngs), "turn": self._views.turn} if self._views else {}
+        return {"order": places(self._rngs), **of_views}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        put(self._rngs, state["order"])
+        if self._views:
+            put(self._views.rngs, state["views"])
+            self._views.turn = state["turn"]
 
     def draw(self) -> NDArray[np.int64]:
         """A new order of the samples, each replica's from its own generator: rows of `x`, `(R, n)`."""

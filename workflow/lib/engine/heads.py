@@ -13,7 +13,7 @@ from methods.contract.base import Array, Params, Replica, Support, Task
 from methods.contract.by_hand import Pullback
 from methods.contract.encoder import Prompts
 from methods.contract.recipe import Recipe
-from workflow.lib.engine.layers import Layer, any_shape, stack
+from workflow.lib.engine.layers import Layer, any_shape, changing, stack
 from workflow.lib.engine.noise import Noise
 from workflow.lib.engine.stacking import stacked
 
@@ -89,6 +89,15 @@ class Head:
         """Whether BatchNorm takes the batch's statistics (and moves its own) or its own."""
         for layer in self._layers.values():
             layer.training = training
+
+    def snapshot(self) -> list[Tensor]:
+        """What training changes: the weights, and what layers keep of the batches."""
+        kept = (tensor for layer in self._layers.values() for tensor in changing(layer))
+        return [*(weight.detach() for weight in self.weights.values()), *kept]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Go on from there."""
+        torch._foreach_copy_(self.snapshot(), list(state))
 
     def state(self, replica: int) -> dict[str, Tensor]:
         """What one replica has learned, under the names and in the layout of PyTorch's `state_dict`."""

@@ -43,6 +43,12 @@ def any_shape(layer: Layer) -> bool:
     return bool(getattr(layer, "any_shape", False))
 
 
+def changing(layer: Layer) -> Sequence[Tensor]:
+    """What a layer keeps of the batches that it has seen, beside its weights."""
+    found: Sequence[Tensor] = getattr(layer, "buffers", ())
+    return found
+
+
 def _changed(layer: nn.Module) -> bool:
     """Whether a layer is not what its class says: with hooks, as those of `weight_norm`, or without its usual parts."""
     hooked = layer._forward_hooks or layer._forward_pre_hooks
@@ -75,6 +81,11 @@ class Sequential:
     def any_shape(self) -> bool:
         """Whether a part takes tensors of any shape."""
         return any(map(any_shape, self.parts))
+
+    @property
+    def buffers(self) -> Sequence[Tensor]:
+        """What its parts keep of the batches."""
+        return [tensor for part in self.parts for tensor in changing(part)]
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Outside training a chain of one link is `x weight + bias`, of `(R, D, K)` and `(R, 1, K)`."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from methods.contract.base import Replica
+from workflow.lib.engine.noise import places, put
 
 
 class Mixed(NamedTuple):
@@ -27,6 +28,14 @@ class Mixup:
 
     def __init__(self, alpha: float, replicas: Sequence[Replica]) -> None:
         self._alpha, self._rngs = alpha, [replica.rng("mixup") for replica in replicas]
+
+    def snapshot(self) -> list[str]:
+        """Where its random numbers are."""
+        return places(self._rngs)
+
+    def restore(self, state: Sequence[str]) -> None:
+        """Go on from there."""
+        put(self._rngs, state)
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Mixed]:
         """A batch `x (R, B, D)` and `y (R, B)`, mixed."""

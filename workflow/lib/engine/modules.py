@@ -53,6 +53,11 @@ class Modules:
         return ValueError(f"{self._kind} can't be a layer of a head: {reason}")
 
     @property
+    def buffers(self) -> Sequence[Tensor]:
+        """Those of all modules."""
+        return [self._state[name] for name in self._buffers]
+
+    @property
     def training(self) -> bool:
         return self._modules[0].training
 

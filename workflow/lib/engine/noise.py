@@ -1,14 +1,27 @@
 """The random numbers that layers draw while they train: each replica has a generator of its own."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from methods.contract.base import Replica
 from workflow.lib.engine.stacking import Gradients, Pullback
+
+
+def places(rngs: Sequence[np.random.Generator]) -> list[str]:
+    """Where generators of NumPy are in their streams, as JSON: the numbers are longer than others can read."""
+    return [json.dumps(rng.bit_generator.state) for rng in rngs]
+
+
+def put(rngs: Sequence[np.random.Generator], places: Sequence[str]) -> None:
+    """Generators go on from there."""
+    for rng, place in zip(rngs, places, strict=True):
+        rng.bit_generator.state = json.loads(place)
 
 
 class Noise:
@@ -34,6 +47,15 @@ class Noise:
         """One for each replica."""
         self.drawn = True
         return self._generators
+
+    def snapshot(self) -> list[Tensor]:
+        """Where the generators are."""
+        return [generator.get_state() for generator in self._generators]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Go on from there."""
+        for generator, own in zip(self._generators, state, strict=True):
+            generator.set_state(own)
 
     @contextmanager
     def of(self, replica: int, keep: bool) -> Iterator[None]:

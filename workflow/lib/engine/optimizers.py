@@ -54,6 +54,15 @@ class Optimizer:
         ]
         self._takes_late = all(group.compiled for group in self.groups)
 
+    def snapshot(self) -> list[dict[str, Any]]:
+        """The moments of the weights, and the steps done."""
+        return [group.snapshot() for group in self.groups]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from there."""
+        for group, own in zip(self.groups, state, strict=True):
+            group.restore(own)
+
     def step(self, gradients: Sequence[Tensor | Late]) -> None:
         """One step with the gradients of the weights, in their order and layout."""
         known = gradients if self._takes_late else made(gradients)
@@ -116,6 +125,15 @@ class Group:
         """The memory of a weight and its two moments; nothing if it does not learn, or not in this group."""
         place = self._names.index(name) if name in self._names else None
         return self._states[self._places.index(place)] if place in self._places else ()
+
+    def snapshot(self) -> dict[str, Any]:
+        """The moments of its weights, and the steps done."""
+        return {"moments": [*self.first, *self.second, self.count], "step": self._step}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        torch._foreach_copy_([*self.first, *self.second, self.count], state["moments"])
+        self._step = state["step"]
 
     def constants_ahead(self) -> Any:
         """The numbers of `kernels.adam` at an epoch's steps, `(S, 6)`, which count as done."""

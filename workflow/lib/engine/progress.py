@@ -23,14 +23,23 @@ class Progress:
 
     def __init__(self, task: Task, name: str, trainings: int, chunks: int) -> None:
         self._log, self._chunks, self._done = task.log, chunks, -1
+        self._before = 0.0  # chunks, and parts of one, that another process has done
         self._start = self._said = time.monotonic()
         parts = f" in {chunks} chunks" if chunks > 1 else ""
         self._log(f"{name}: {trainings} trainings side by side{parts}, on {task.device}")
 
-    def start(self, total: int) -> None:
-        """Another chunk begins, of so many steps."""
+    def skip(self) -> None:
+        """Another chunk was done before this process began."""
+        self._done += 1
+        self._before = self._done + 1.0
+
+    def start(self, total: int, done: int = 0) -> None:
+        """Another chunk begins, of so many steps, some of which were done before this process began."""
         self._total = total
         self._done += 1
+        if done:
+            self._before = self._done + done / total
+            self._log(f"  going on from a checkpoint, {done} of {total} steps")
 
     def __call__(self, step: int, run: Running) -> None:
         now = time.monotonic()
@@ -38,7 +47,7 @@ class Progress:
             return
         self._said = now
         done = self._done + step / self._total
-        left = (now - self._start) / done * (self._chunks - done)
+        left = (now - self._start) / (done - self._before) * (self._chunks - done)
         epoch = f"epoch {step / run.per_epoch:.0f}/{self._total / run.per_epoch:.0f}"
         part = f"chunk {self._done + 1}/{self._chunks}, " if self._chunks > 1 else ""
         self._log(f"  {part}{epoch}, loss {run.loss():.4f}, {left:.0f} s left")

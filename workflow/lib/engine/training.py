@@ -4,12 +4,13 @@ Every replica has its own support, order of batches, initial parameters, hyperpa
 tensors carry a leading replica dimension and live on the device.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from math import ceil
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from methods.contract.base import Array, Candidate, Replica, Task
 from methods.contract.per_queries import PerQueries
 from methods.contract.program import Program
 from methods.contract.recipe import Recipe
-from workflow.lib.engine import graphs
+from workflow.lib.engine import checkpoints, graphs
 from workflow.lib.engine.average import Average
 from workflow.lib.engine.batches import Batches
 from workflow.lib.engine.blending import Family, Shares, Start, families
@@ -57,20 +58,31 @@ def train(method: Trainable, task: Task, replicas: Sequence[Replica]) -> Iterato
 
 
 def _train(method: Trainable, task: Task, chunk: Sequence[Family], progress: Progress) -> Iterator[Candidate]:
+    kept = checkpoints.current()
+    done, state = kept.fit.run() if kept and kept.fit else (0, None)
+    if done < 0:
+        progress.skip()
+        return
     shares = Shares(method, chunk)
     run = Run(method, task, [family[0] for family in chunk], blended=not shares.whole)
     recipe, total = run.recipe, steps(run.recipe, run.per_epoch)
     every = recipe.every or run.per_epoch
-    progress.start(total)
+    if state is not None:
+        run.restore(state)
+    progress.start(total, done)
     marks = [*range(every, total, every), total]
     scored = task.scored(len(marks))
     for number, step in enumerate(marks, 1):
+        if step <= done:
+            continue
         run.advance((step - 1) % every + 1)
         if number in scored:
             point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
             logits, program = partial(shares.logits, run), partial(shares.program, run)
             yield Candidate(shares.replicas, logits, point, program=program)
         progress(step, run)
+        if kept and run.resumes:
+            kept.at(step, run.snapshot)
 
 
 def _recipes(method: Trainable, task: Task, replicas: Sequence[Replica]) -> list[Recipe]:
@@ -117,6 +129,14 @@ def _flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+class Changing(Protocol):
+    """A part of a run that its steps change."""
+
+    def snapshot(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
 class Run:
     """R replicas in training: one step of all, and their logits, if `blended` also between the start and now."""
 
@@ -157,6 +177,27 @@ class Run:
         """Whether the training is epochs and nothing else, whose steps do the same every time."""
         free = self.recipe.steps or self.recipe.every or self._mixup or self._searching
         return self.batches.fixed and not free
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a `snapshot` says all that there is to it: between two epochs of one source, but for L-BFGS."""
+        return self._done == 0 and self.batches.fixed and not self._searching
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that the steps so far have changed."""
+        return {name: part.snapshot() for name, part in self._changing().items()}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where the run was that had this state."""
+        for name, part in self._changing().items():
+            part.restore(state[name])
+
+    def _changing(self) -> dict[str, Changing]:
+        """Its parts that do."""
+        parts: dict[str, Changing | None] = {"head": self.head, "noise": self.head.noise, "batches": self.batches}
+        parts |= {"optimizer": self._optimizer, "mixup": self._mixup, "average": self._average}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @_flushed()
     @torch.no_grad()

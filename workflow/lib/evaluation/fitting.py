@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from methods.contract.base import Candidate, Method, Replica, Task
+from workflow.lib.engine import checkpoints
 from workflow.lib.errors import UserError, one_line
 from workflow.lib.evaluation.protocol import Course
 from workflow.lib.evaluation.sealed import ADVICE, params_kept, sealed
@@ -57,12 +58,14 @@ def outcomes(method: Method, task: Task, replicas: Sequence[Replica], judge: Jud
 
 def _together(method: Method, task: Task, replicas: Sequence[Replica], judge: Judge[Kept]) -> dict[Replica, Kept]:
     found = {replica: judge.outcome() for replica in replicas}
-    with params_kept(replicas):
-        for candidate, seconds in _timed(_located(method.fit(sealed(task), replicas), found)):
+    with params_kept(replicas), checkpoints.fit(method, list(found.values())) as fit:
+        candidates = () if fit.complete else _timed(_located(method.fit(sealed(task), replicas), found))
+        for candidate, seconds in candidates:
             judge(candidate, found)
             for replica in candidate.replicas:
-                found[replica].fit_seconds += seconds / len(candidate.replicas)
+                found[replica].fit_seconds += (seconds + fit.waited) / len(candidate.replicas)
                 found[replica].notes += [candidate.note] if candidate.note else []
+            fit.judged()
     for replica, outcome in found.items():
         if not outcome.points:
             raise ValueError(f"{replica}: fit yielded no candidate")

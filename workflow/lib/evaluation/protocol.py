@@ -6,8 +6,9 @@ see `cross_validation`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -76,6 +77,12 @@ class Course:
     def leave_device(self) -> None:
         """Keep nothing on the device: its memory is for those that are still to come."""
 
+    def twin(self) -> Self:
+        """Another one with lists of its own: what is added to this one is not added to that."""
+        own = copy(self)
+        vars(own).update({name: copy(value) for name, value in vars(self).items() if isinstance(value, list)})
+        return own
+
 
 class Outcome(Course):
     """The curve of a replica on the reported split, and each regime's choice.
@@ -112,6 +119,11 @@ class Outcome(Course):
             choice.score = scores[regime]
             if regime in self._on_val:
                 choice.held = own(val)
+
+    def twin(self) -> Self:
+        own = super().twin()
+        own.choices = {regime: copy(choice) for regime, choice in self.choices.items()}
+        return own
 
     def leave_device(self) -> None:
         for choice in self.choices.values():

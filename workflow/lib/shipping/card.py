@@ -34,7 +34,7 @@ def _what(about: Mapping[str, Any]) -> str:
             f"- Classes, with the labelled images that it has learned from: {', '.join([*names[:_SHOWN], *more])}.",
             f"- Labelled images: {trained['images']}, of {', '.join(trained['splits'])}.",
             f"- Method: `{method['label']}`" + (f" with {params}." if params else "."),
-            f"- Backbone: `{backbone}`, {told['model']} {told['weights']}, SHA-256 of the weights `{told['fingerprint']}`.",
+            f"- Backbone: `{backbone}`, {told['model']} {told['weights']}; SHA-256 of weights `{told['fingerprint']}`.",
             f"- Prompts of the first class: {', '.join(map(repr, about['prompts'][0])) or 'none'}.",
         ]
     )
