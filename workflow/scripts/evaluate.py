@@ -74,7 +74,6 @@ def _place(cell: Any) -> str:
 def _compute(
     arguments: argparse.Namespace, cell: Any, method: Any, device: str, waited: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    from workflow.lib.engine import checkpoints
     from workflow.lib.evaluation import cell as cells
     from workflow.lib.evaluation import engines, predictions, records
     from workflow.lib.evaluation.bench import Bench
@@ -96,7 +95,9 @@ def _compute(
     bench = Bench(cell, read, device, arguments.threads, _log, encoder=encoder)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
-    with checkpoints.kept(_checkpoints(arguments, read.sha256, device)) as before:
+    made_of = json.dumps([arguments.spec, read.sha256, arguments.code, device, arguments.threads])
+    checkpoint = Path(arguments.metrics).with_suffix(".checkpoint")
+    with cells.resumable(checkpoint, made_of, _log, arguments.checkpoint_seconds) as before:
         results = cells.evaluate(bench, method)
     clock["fit"] = sum(outcome.seconds for result in results for outcome in result.outcomes.values())
     arrays = predictions.arrays(bench, results)
@@ -108,17 +109,6 @@ def _compute(
     trainings = sum(len(result.outcomes) for result in results)
     _log(f"done: {trainings} trainings in {clock['fit']:.1f} s, {clock['total']:.1f} s in all")
     return records.record(bench, results, clock, provenance), arrays
-
-
-def _checkpoints(arguments: argparse.Namespace, sha256: str, device: str) -> Any:
-    """The checkpoints of this very cell: of these features, this code and this kind of device."""
-    from workflow.lib.engine import checkpoints
-    from workflow.lib.evaluation.cross_validation import HeldOut
-    from workflow.lib.evaluation.protocol import Choice, Outcome
-
-    made_of = [arguments.spec, sha256, arguments.code, device, arguments.threads]
-    path, plain = Path(arguments.metrics).with_suffix(".checkpoint"), (Choice, Outcome, HeldOut)
-    return checkpoints.Checkpoints(path, json.dumps(made_of), plain, _log, arguments.checkpoint_seconds)
 
 
 def _write(arguments: argparse.Namespace, record: dict[str, Any], arrays: dict[str, Any]) -> None:

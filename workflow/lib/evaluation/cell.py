@@ -1,14 +1,17 @@
 """One cell: dataset x backbone x method x shots, every seed and variant of it, from features to a record."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from methods.contract.base import ARRAYS, Array, Method, Replica, Task
+from workflow.lib.engine import checkpoints
 from workflow.lib.evaluation import calibration, calibrator, engines, fitting, needs, scoring, trust, tuning, whole
 from workflow.lib.evaluation.bench import Bench
-from workflow.lib.evaluation.cross_validation import Table
+from workflow.lib.evaluation.cross_validation import HeldOut, Table
 from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Choice, Outcome, in_numpy
 
 
@@ -21,6 +24,16 @@ class Result:
     trainable: int
     outcomes: Mapping[int, Outcome]
     reason: str = ""
+
+
+def resumable(path: Path, made_of: str, log: Callable[[str], None], seconds: float) -> AbstractContextManager[float]:
+    """While the block runs fits are kept in the file `path` every so many seconds: a killed cell goes on from there, if
+    it is `made_of` the same.
+
+    Gives the seconds that had passed up to the last checkpoint.
+    """
+    plain = Choice, Outcome, HeldOut
+    return checkpoints.kept(checkpoints.Checkpoints(path, made_of, plain, log, seconds))
 
 
 def evaluate(bench: Bench, method: Method) -> list[Result]:
