@@ -24,7 +24,7 @@ class NearestNeighbours(GridMethod):
     """
 
     name = "knn"
-    departs = "nothing: it is a baseline without a paper"
+    departs = "nothing; it is a baseline without a paper"
     facts = Facts(
         year=1967,
         formula="log Σ v_i over the k nearest of class c",

@@ -44,7 +44,12 @@ class LinearAlignment(TrainedMethod):
 
     name = "lfa"
     paper = "arXiv:2304.01752"
-    departs = "a number of steps for each dataset: one serves all here"
+    departs = (
+        "a number of steps for each dataset, from 30 to 2000: one serves all here; one of five crops of each image in "
+        "each step; in half of the steps noise on the embeddings and in half of them dropout; of equally good b the "
+        "smallest, where ours is nearest to zero-shot; the own class may be one of the three nearest there, and adds "
+        "nothing"
+    )
     facts = Facts(
         year=2023,
         formula="s unit(f W) T^T, W from (1 − b) R + b I",
@@ -77,8 +82,9 @@ class LinearAlignment(TrainedMethod):
         import torch
 
         support, text = task.supports[replica.seed], task.class_text()
-        share = self._share(task, replica)
-        start = (1 - share) * rotation(support, text) + share * np.eye(task.dim)
+        share, start = self._share(task, replica), np.eye(task.dim)
+        if share < 1:
+            start = (1 - share) * rotation(support, text) + share * start
         return {
             "weight": nn.Parameter(torch.tensor(start, dtype=torch.float32)),
             "text": text,

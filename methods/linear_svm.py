@@ -19,7 +19,7 @@ class LinearSVM(Method):
     """
 
     name = "linear_svm"
-    departs = "nothing: it is a baseline without a paper"
+    departs = "nothing; it is a baseline without a paper"
     facts = Facts(
         year=2008,
         formula="f W^T + b, ‖W‖² / 2 + C Σ squared hinge",

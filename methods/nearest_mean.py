@@ -10,7 +10,7 @@ class NearestMean(Method):
     """
 
     name = "nearest_mean"
-    departs = "nothing: it is a baseline without a paper"
+    departs = "nothing; it is a baseline without a paper"
     facts = Facts(
         year=2017,
         formula="s f μ̂_k^T",

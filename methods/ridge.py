@@ -17,7 +17,7 @@ class Ridge(GridMethod):
     """
 
     name = "ridge"
-    departs = "nothing: it is a baseline without a paper"
+    departs = "nothing; it is a baseline without a paper"
     facts = Facts(
         year=1970,
         formula="f W^T + b, ‖F W^T + b − (2 Y − 1)‖² + α ‖W‖²",

@@ -24,7 +24,10 @@ class TextImageMutualGuidance(GridMethod):
 
     name = "timo"
     paper = "arXiv:2412.11375"
-    departs = "α and γ of each dataset, chosen on val; prompts written by a language model; TIMO-S, which searches more"
+    departs = (
+        "α of each dataset, chosen on val; γ = 1 for ImageNet and 100 for Flowers102; prompts written by a language "
+        "model; TIMO-S, which searches γ and the number of prompts too"
+    )
     facts = Facts(
         year=2024,
         formula="α f T'^T + f W^T + b, W = μ Σ⁻¹ of images and prompts",

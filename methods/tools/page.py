@@ -14,6 +14,12 @@ Made from the declarations by `make docs`; a test keeps it current. Notation: su
 `Y (N, K)`, a query `f (D,)`, class text `T (K, D)`, all of unit length unless said otherwise; `s` is exp(logit_scale);
 a hat means made unit again.
 
+Needs: `image` is an image's embedding and `text` the class texts; `text_each` are the prompts of a class one by one,
+`pre` and `spatial_logits` [arrays beside the features](data.md#arrays-beside-the-features), which some backbones have
+not, and `text_encoder` the model's text tower. Where one is missing the method is n/a, and the table says why. Its
+parameters are [set, swept or chosen](study_file.md#methods) in the study file. Which method does best on your images,
+and how sure that is, [a run says last](results.md#which-row-to-use).
+
 Costs are of one fit with the defaults, in N images, D dimensions, K classes, P prompts of a class, D′ dimensions before
 the last projection, W the width of the text tower and G its operations on one prompt, and E passes over the support.
 `fit` counts floating-point operations, `memory` numbers of 4 bytes that are held beside the features. The figures are
@@ -73,9 +79,10 @@ def described(method: Method) -> list[str]:
         return []
     learned, fit, memory = _figures(facts)
     passes = f", E = {facts.passes}" if "E" in facts.fit else ""
+    learns = "" if learned == "0" else f" It learns {_cost(facts.learned, learned)} numbers."
     return [
         f"- Formula: `{facts.formula}`",
-        f"- Training: {facts.training}. It learns {_cost(facts.learned, learned)} numbers.",
+        f"- Training: {facts.training}.{learns}",
         f"- Cost: {_cost(facts.fit, fit)} operations{passes}; {_cost(facts.memory, memory)} numbers held.",
         f"- When to take it: {facts.use}",
         f"- Known to fail: {facts.fails}",

@@ -128,6 +128,13 @@ def test_features_from_elsewhere_may_bring_all_of_them(tmp_path):
     assert made.each_text().shape == made.text.shape == (3, 5, 8)
 
 
+def test_views_from_elsewhere_come_with_theirs_before_the_projection(tmp_path):
+    last = np.load(saved(tmp_path))["projection"]
+    views = np.random.default_rng(1).normal(size=(36, 2, 8))
+    path = saved(tmp_path, train_views=views, train_views_pre=views @ np.linalg.pinv(last))
+    assert taken(path).views.shape == (36, 2, 11)
+
+
 def test_prompts_one_by_one_survive_the_features_file(tmp_path):
     made = npz.read_npz(saved(tmp_path, text_x=np.eye(3, 8)))
     store.write(tmp_path / "x", made)
@@ -149,13 +156,24 @@ def test_what_the_file_has_not_is_absent_with_what_to_do(tmp_path):
     ("change", "message"),
     [
         ({"text_each_x": np.ones((3, 8))}, r"text_each_x is float64 of shape \(3, 8\); shape \(K, P, D\) with K = 3"),
-        ({"text_each_x": np.ones((3, 2, 7))}, "D differs: .*text_each has 7"),
+        ({"text_each_x": np.ones((3, 2, 7))}, "D differs: train_x has 8, text_each_x 7"),
+        ({"text_each_x": np.ones((3, 2, 8), int)}, "text_each_x is int64 .* floating-point numbers are wanted"),
+        ({"text_each_x": np.full((3, 2, 8), np.nan)}, "text_each_x has NaN or infinite values, first in row 0"),
+        ({"text_x": np.full((3, 8), 1e300)}, "text_x has NaN or infinite values, first in row 0"),
+        ({"text_x": np.ones((3, 7))}, "D differs: train_x has 8, text_x 7"),
         ({"text_each_x": np.zeros((3, 2, 8))}, "text_each_x has only zeros in row 0"),
         ({"train_pre": np.ones((36, 11), int)}, "train_pre is int64 .* floating-point numbers are wanted"),
         ({"train_pre": np.full((36, 11), np.nan)}, "train_pre has NaN or infinite values, first in row 0"),
         ({"train_pre": np.ones((36, 11))}, "train_pre @ projection .* is not train_x: their cosine is .* in row 0"),
+        ({"train_pre": np.ones(36)}, r"train_pre has shape \(36,\); \(N, D'\) with N = 36, the rows of train_x"),
+        ({"train_pre": np.ones((36, 0))}, r"train_pre has shape \(36, 0\); \(N, D'\) with N = 36"),
         ({"projection": None}, "no array projection"),
         ({"val_pre": None}, "no array val_pre"),
+        ({"train_views_pre": np.ones((36, 2, 11))}, "no array train_views, and there is train_views_pre"),
+        (
+            {"train_views": np.ones((36, 2, 8)) * np.arange(1, 9), "train_views_pre": np.ones((36, 2, 11))},
+            "train_views_pre @ projection .* is not train_views: their cosine is .* in row 0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(tmp_path, change, message):

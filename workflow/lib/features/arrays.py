@@ -98,13 +98,13 @@ def check(features: Features, array: Array, where: str) -> None:
     if missing:
         raise UserError(f"{where}: no array {missing[0]}_{array.name}, and there is {missing[0]}_x")
     for name, split in features.splits.items():
-        shape = array.splits[name].shape
-        wanted = (len(split.y), 2, classes) if array.name == "spatial_logits" else (len(split.y), *shape[1:2])
-        if shape != wanted or 0 in shape or len(shape) != len(wanted):
-            kind = f"(N, 2, K) with K = {classes}" if array.name == "spatial_logits" else "(N, D')"
+        shape, rows = array.splits[name].shape, len(split.y)
+        spatial = array.name == "spatial_logits"
+        fits = shape == (rows, 2, classes) if spatial else len(shape) == 2 and shape[0] == rows and shape[1] > 0
+        if not fits:
+            kind = f"(N, 2, K) with K = {classes} and" if spatial else "(N, D') with"
             raise UserError(
-                f"{where}: {name}_{array.name} has shape {shape}; {kind} with N = {len(split.y)}, the rows of {name}_x,"
-                " is wanted"
+                f"{where}: {name}_{array.name} has shape {shape}; {kind} N = {rows}, the rows of {name}_x, is wanted"
             )
     if array.name == "pre":
         _check_projection(features, array, where)

@@ -13,7 +13,7 @@ import numpy as np
 from workflow.lib.data.index import SPLITS
 from workflow.lib.errors import UserError
 from workflow.lib.features import archive
-from workflow.lib.features.blocks import Array, Rows
+from workflow.lib.features.blocks import Array, Rows, check_finite
 from workflow.lib.features.store import Features, assemble, kind
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,10 @@ def read_npz(path: str | os.PathLike[str], logit_scale: float | None = None, all
     _check_first_label(tensors, len(names), where)
     if "text_x" in arrays:
         tensors["text"] = _one_template(arrays["text_x"], len(names), tensors["train_x"], where)
+        _check_text(arrays, "text_x", where)
     if "text_each_x" in arrays:
         tensors["text_each"] = _each_template(arrays["text_each_x"], len(names), where)
+        _check_text(arrays, "text_each_x", where)
         tensors.setdefault("text", tensors["text_each"])
     scale = arrays.get("logit_scale", np.array(DEFAULT_LOGIT_SCALE)) if logit_scale is None else np.array(logit_scale)
     tensors["logit_scale"] = scale.astype(np.float64) if scale.dtype.kind in "iu" else scale
@@ -107,6 +109,19 @@ def _one_template(text: Array, classes: int, x: Array, where: str) -> Array:
     if text.shape[0] != classes and text.shape == (*x.shape[1:2], classes):
         raise UserError(f"{where}: text_x is {kind(text)}, which is (D, K); {wanted}: save text_x.T")
     return text[:, None, :]
+
+
+def _check_text(arrays: dict[str, Array], key: str, where: str) -> None:
+    """Finite numbers in as many dimensions as images have, by the names that the file has for them."""
+    text, x = arrays[key], arrays["train_x"]
+    if text.dtype.kind != "f":
+        raise UserError(f"{where}: {key} is {kind(text)}; floating-point numbers are wanted")
+    with np.errstate(over="ignore"):
+        check_finite(text.astype(np.float32, copy=False), key, 0, where)
+    if x.ndim == 2 and text.shape[-1] != x.shape[1]:
+        raise UserError(
+            f"{where}: the number of dimensions D differs: train_x has {x.shape[1]}, {key} {text.shape[-1]}"
+        )
 
 
 def _check_scale(scale: float, where: str) -> None:

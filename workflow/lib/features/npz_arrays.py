@@ -11,7 +11,7 @@ from methods.contract.base import Projection, unit
 from workflow.lib.data.index import SPLITS
 from workflow.lib.errors import UserError
 from workflow.lib.features import archive, arrays
-from workflow.lib.features.blocks import check_finite
+from workflow.lib.features.blocks import Rows, check_finite
 from workflow.lib.features.store import Features, kind
 
 _VIEWS = "train_views_pre"
@@ -38,10 +38,15 @@ def read(path: str | os.PathLike[str], name: str, features: Features) -> arrays.
     splits = {split: found[key] for split, key in keys.items() if key in found}
     if not splits:
         return arrays.Array(name, absent=ABSENT[name])
+    if _VIEWS in found and features.train_views is None:
+        raise UserError(f"{where}: no array train_views, and there is {_VIEWS}")
     made = arrays.Array(name, splits, views=found.get(_VIEWS), projection=_projection(found))
     arrays.check(features, made, where)
     if made.projection is not None:
-        _check_makes(features, made, made.projection, where)
+        for split, rows in features.splits.items():
+            _check_makes(f"{split}_pre", made.splits[split], f"{split}_x", rows.x, made.projection, where)
+        if made.views is not None and features.train_views is not None:
+            _check_makes(_VIEWS, made.views, "train_views", features.train_views, made.projection, where)
     return made
 
 
@@ -53,16 +58,16 @@ def _projection(found: dict[str, Any]) -> Projection | None:
     return Projection(weight, found.get("projection_bias", np.zeros(weight.shape[-1:], np.float32)))
 
 
-def _check_makes(features: Features, made: arrays.Array, last: Projection, where: str) -> None:
+def _check_makes(key: str, pre: Rows, name: str, x: Rows, last: Projection, where: str) -> None:
     """Before its projection an image is what the projection makes the image of: a W that is turned would not show."""
-    for name, split in features.splits.items():
-        x, again = np.asarray(split.x[:_FIRST]), made.splits[name][:_FIRST] @ last.weight + last.bias
-        alike = (unit(x) * unit(again)).sum(1)
-        if (rows := np.flatnonzero((alike < _SAME) & x.any(1))).size:
-            raise UserError(
-                f"{where}: {name}_pre @ projection + projection_bias is not {name}_x: their cosine is "
-                f"{alike[rows[0]]:.2f} in row {rows[0]}, and 1 is wanted"
-            )
+    embedded, again = np.asarray(x[:_FIRST]), np.asarray(pre[:_FIRST]) @ last.weight + last.bias
+    alike = (unit(embedded) * unit(again)).sum(-1)
+    other = ((alike < _SAME) & embedded.any(-1)).reshape(len(alike), -1)
+    if (rows := np.flatnonzero(other.any(1))).size:
+        raise UserError(
+            f"{where}: {key} @ projection + projection_bias is not {name}: their cosine is "
+            f"{alike[rows[0]].min():.2f} in row {rows[0]}, and 1 is wanted"
+        )
 
 
 def _floats(array: Any, key: str, where: str) -> Any:
