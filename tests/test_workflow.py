@@ -452,26 +452,3 @@ def test_a_study_of_this_repository_has_a_plan(tmp_path: Path, path: Path) -> No
     needs = frozenset().union(*(spec.needs for spec in found.methods.values()))
     files = 1 + len(needs & set(ARRAYS))
     assert counts["features"] == str(files * len(found.datasets) * len(found.backbones))
-
-
-def test_images_go_all_the_way_to_a_table(tmp_path: Path) -> None:
-    """Real images, and a model that knows nothing: what it says is of no interest, that it is said is."""
-    from tests.encoding import tiny
-
-    config = {
-        "study": "numbers",
-        "datasets": {"digits": {"source": "digits"}},
-        "backbones": {"tiny": tiny.make(tmp_path)},
-        "shots": [1],
-        "seeds": 1,
-        "methods": {"zero_shot": None, "logistic_regression": None},
-    }
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake(tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    made = store.read(tmp_path / "features/tiny/digits.safetensors")
-    assert [len(made.splits[split].y) for split in ("train", "val", "test")] == [898, 449, 450]
-    assert made.classnames[:2] == ("zero", "one")
-    record = records.read(tmp_path / "results/numbers/metrics/digits/tiny/logistic_regression/1.json")
-    assert (record["classes"], record["queries"], record["support"]) == (10, 450, 10)
-    assert "logistic_regression" in (tmp_path / "results/numbers/tables/digits.tiny.md").read_text()

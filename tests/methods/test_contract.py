@@ -21,6 +21,7 @@ from methods import (
     Support,
     Task,
     TrainedMethod,
+    training,
 )
 from methods.contract.program import Program, linear
 from methods.linear_probe import LinearProbe
@@ -160,6 +161,12 @@ class Blind(Sound):
         return -super().weights(task, replica)
 
 
+class Quick(LinearProbe):
+    """A linear probe that has learned in a twentieth of the time."""
+
+    params = {**LinearProbe.params, **training(lr=0.02, epochs=10)}
+
+
 class ForgetsTheBias(LinearProbe):
     def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback]:
         logits, pull = super().vjp(head, x)
@@ -169,7 +176,7 @@ class ForgetsTheBias(LinearProbe):
         )
 
 
-class FoldsTheBiasAway(LinearProbe):
+class FoldsTheBiasAway(Quick):
     compiled = ""
 
     def folded(self, head: Any) -> Callable[[Array], Array]:
@@ -204,7 +211,7 @@ class LearnsAfterAll(Sound):
     learns = False
 
 
-class LeaksInATraining(LinearProbe):
+class LeaksInATraining(Quick):
     def sources(self, task: Task, replica: Replica) -> Sequence[Support]:
         return [task.supports[1]]
 
@@ -275,7 +282,7 @@ class ReadsWhatItDoesNotDeclare(Sound):
         return super().weights(task, replica) * replica.params["aplha"]
 
 
-class MisspeltPenalty(LinearProbe):
+class MisspeltPenalty(Quick):
     def penality(self, head: Any) -> Array:
         return 0 * head.classifier[0].weight.sum((1, 2))
 
@@ -285,7 +292,7 @@ class LossWhereThereIsNone(Sound):
         return logits
 
 
-class HookOfAnotherLibrary(LinearProbe):
+class HookOfAnotherLibrary(Quick):
     def training_step(self, batch: Array) -> Array:
         return batch
 
@@ -300,7 +307,7 @@ class Exits(Sound):
         sys.exit("no licence")
 
 
-class SaysItIsALinearProbe(LinearProbe):
+class SaysItIsALinearProbe(Quick):
     compiled = "linear"
     vjp = TrainedMethod.vjp
 

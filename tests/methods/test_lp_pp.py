@@ -56,6 +56,24 @@ def test_it_begins_at_the_class_sums_and_a_share_of_the_text(easy_of: Callable[.
         assert found == pytest.approx(expected.numpy(), rel=1e-4)
 
 
+@pytest.mark.parametrize("counts", [(4, 4, 4), (5, 1, 2)])
+def test_a_step_moves_each_part_against_its_own_gradient(counts: tuple[int, ...], easy_of: Callable[..., Easy]) -> None:
+    """By how much, part by part: α is large, and what it moves by is lost in the logits."""
+    easy = easy_of(counts=counts, noise=1.5, text_noise=2.0, scale=5.0)
+    x, text = torch.tensor(easy.support.x).double(), torch.tensor(easy.task.class_text()).double()
+    leaves = [leaf.requires_grad_() for leaf in start(easy, 3.0)]
+    logits = x @ leaves[0].T + leaves[1] + leaves[2] * (x @ text.T)
+    gradient = torch.autograd.grad(functional.cross_entropy(logits, torch.tensor(easy.support.y)), leaves)
+    descent = Descent(easy.support, easy.task.class_text(), 3.0)
+    rate, alpha_rate = step_sizes(easy.support.x, easy.support.x @ easy.task.class_text().T)
+    before, after = descent.probe, descent.step(True)
+    for part, own, by in zip(("weight", "bias", "alpha"), gradient, (rate, rate, alpha_rate), strict=True):
+        moved = getattr(after, part) - getattr(before, part)
+        assert moved == pytest.approx(-by * own.numpy(), rel=1e-3, abs=1e-5)
+        assert np.abs(moved).max() > 1e-2
+    assert np.array_equal(Descent(easy.support, easy.task.class_text(), 3.0).step(False).alpha, before.alpha)
+
+
 @pytest.mark.parametrize("images", [5, 40], ids=["fewer images than dimensions", "more"])
 def test_its_step_sizes_are_those_of_the_definition(images: int) -> None:
     rng = np.random.default_rng(0)

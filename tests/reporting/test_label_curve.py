@@ -63,6 +63,18 @@ def test_a_curve_expects_what_is_true_of_more_labels() -> None:
     assert found.check == pytest.approx(found.values[-1], abs=0.05)
 
 
+def test_the_misfit_is_the_largest_gap_between_law_and_values() -> None:
+    found = curve(drawn(TRUE.error(IMAGES)))
+    law = found.law
+    assert law is not None
+    gaps = [
+        abs(1 - (law.fall * (n / 400) ** -law.power + law.floor) - value)
+        for n, value in zip(IMAGES, found.values, strict=True)
+    ]
+    assert found.misfit == pytest.approx(max(gaps))
+    assert max(gaps) > 2 * min(gaps)
+
+
 def test_the_same_draws_give_the_same_curve() -> None:
     one, again = (curve(drawn(TRUE.error(IMAGES))).expected(np.array([800.0])) for _ in "ab")
     assert one.tolist() == again.tolist()

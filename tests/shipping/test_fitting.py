@@ -1,5 +1,6 @@
 """What is shipped: which row, fitted on which labels, chosen by what, and what the study has measured of it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from methods import Classifier, Method, Replica, Task, unit
+from methods import Candidate, Classifier, Method, Params, Replica, Task, unit
 from methods.linear_probe import LinearProbe
 from methods.nearest_mean import NearestMean
 from methods.ridge import Ridge
@@ -116,6 +117,31 @@ def test_among_the_variants_of_a_tuned_row_one_is_chosen(features: Features) -> 
     assert set(classifier.about["method"]["point"]) == {"epoch"}
 
 
+class Peaks(Method):
+    """Three candidates: class means at the epoch `best`, of so many `classes`; the others are turned round."""
+
+    name = "peaks"
+
+    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        for replica in replicas:
+            support = task.supports[replica.seed]
+            means = support.one_hot(task.classes).T @ support.x
+            means[replica.params["classes"] :] = 0
+            for epoch in (1, 2, 3):
+                weights = means if epoch == replica.params["best"] else -means
+                yield Candidate.of(replica, lambda queries, w=weights: queries @ w.T, {"epoch": epoch})
+
+
+def test_the_variant_that_is_chosen_is_shipped_at_its_own_point(features: Features) -> None:
+    both = [{"variant": f"best={best}", "params": {"best": best, "classes": best}} for best in (2, 3)]
+    classifier = made(features, replace(row(Peaks, "support_cv"), variants=both), Peaks())
+    told = classifier.about["method"]
+    assert (told["params"], told["point"]) == ({"best": 3, "classes": 3}, {"epoch": 3})
+    train, x = features.splits["train"], features.splits["test"].x[:]
+    means = np.stack([unit(train.x[:])[train.y == k].sum(0) for k in range(3)])
+    assert classifier.program(x) == pytest.approx(unit(x) @ means.T, rel=1e-3)
+
+
 class Curved(Method):
     """No matrix, and nothing said of it."""
 
@@ -124,6 +150,32 @@ class Curved(Method):
     def classifier(self, task: Task, replica: Replica) -> Classifier:
         means = task.supports[replica.seed].one_hot(task.classes).T @ task.supports[replica.seed].x
         return lambda queries: (queries @ means.T) ** 3
+
+
+class OfRawImages(Method):
+    """A matrix on images at their own length."""
+
+    name = "of_raw_images"
+
+    def raw(self, params: Params) -> bool:
+        return True
+
+    def classifier(self, task: Task, replica: Replica) -> Classifier:
+        means = task.supports[replica.seed].one_hot(task.classes).T @ task.supports[replica.seed].x
+        return lambda queries: queries @ means.T
+
+
+def test_a_method_of_raw_images_is_shipped_for_raw_images(features: Features) -> None:
+    classifier = made(features, row(OfRawImages), OfRawImages())
+    train, x = features.splits["train"], features.splits["test"].x[:]
+    expected = x @ np.stack([train.x[:][train.y == k].sum(0) for k in range(3)]).T
+    assert classifier.program(x) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_distance_of_an_image_is_one_less_its_largest_cosine(features: Features) -> None:
+    classifier = made(features, row(ZeroShot), ZeroShot())
+    cosines = unit(features.splits["test"].x[:]) @ unit(features.splits["train"].x[:]).T
+    assert classifier.distances(features.splits["test"].x[:]) == pytest.approx(1 - cosines.max(1), abs=1e-5)
 
 
 def test_a_method_that_can_t_be_shipped_is_one_line(features: Features) -> None:
