@@ -28,7 +28,7 @@ TEXT_LENGTH = 10.0  # of a class text as OpenAI's ViT-B/32 gives it, about: what
 UNIT = 1.001  # no class text is longer: they were made unit
 ARRAYS = ("pre", "spatial_logits")  # made where a method needs them, and in files of their own
 # What a method may need. `spatial` and `model` are never there: features are pooled.
-NEEDS = ("image", "text", "views", "text_each", *ARRAYS, "spatial", "text_encoder", "model")
+NEEDS = ("image", "text", "views", "text_each", *ARRAYS, "spatial", "text_encoder", "text_blocks", "model")
 
 
 def unit(x: Array) -> Array:
@@ -233,6 +233,10 @@ class Engine(Protocol):
 
     def train(self, method: Any, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         """Train replicas of one shape; a candidate of some of them after every epoch."""
+        ...
+
+    def trained(self, method: Any, task: Task, replicas: Sequence[Replica]) -> Iterator[tuple[Sequence[Replica], Any]]:
+        """Train replicas of one shape to the end: those of a chunk, and their head as `logits` has it."""
         ...
 
     def trainable(self, method: Any, task: Task, replica: Replica) -> int:

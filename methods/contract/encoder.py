@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from methods.contract.adaptation import Adaptable
+
 Tensor = Any  # of torch, which nothing here imports
 
 
@@ -36,8 +38,17 @@ class TextEncoder(Protocol):
     @property
     def templates(self) -> Sequence[str]: ...
 
+    @property
+    def adapts(self) -> bool:
+        """Whether replicas may have parts of their own in its blocks: for a method that needs `text_blocks`."""
+        ...
+
     def prompts(self, texts: Sequence[str], learned: int) -> Prompts:
         """K texts, with room for `learned` context vectors before each: where the tokens of a longer text would be."""
+        ...
+
+    def adaptable(self, texts: Sequence[str]) -> Adaptable:
+        """K texts through the tower, in which replicas may have parts of their own."""
         ...
 
     def embedded(self, text: str) -> Tensor:

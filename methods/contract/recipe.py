@@ -17,9 +17,9 @@ class Recipe:
     `batch_size` 0 means the whole support at each step. `every` is the number of steps between candidates, 0 one
     per epoch. The rate rises linearly over the first `warmup` steps and `warmup_epochs` epochs, or stays at
     `warmup_lr` during them. From there to the last step it is constant, half a wave of a cosine or linear, both down
-    to 0; or `step`: times `gamma` from each epoch in `milestones` on. `epoch cosine` is half a wave over as many epochs
-    as there are, the same within an epoch. `rates` gives parts of the head a rate of their own, as a factor on `lr`:
-    `{"alpha": 10.0}`.
+    to `floor`; or `step`: times `gamma` from each epoch in `milestones` on. `epoch cosine` is half a wave over as many
+    epochs as there are, the same within an epoch. `rates` gives parts of the head a rate of their own, as a factor on
+    `lr`: `{"alpha": 10.0}`.
 
     `label_smoothing` gives each label so much less than 1, and all classes an equal share of it. `mixup` mixes each
     batch with itself in another order, λ to 1 − λ, images and losses alike, λ from Beta(mixup, mixup) anew for each
@@ -40,6 +40,7 @@ class Recipe:
     warmup: int = 0
     momentum: float = 0.9  # of SGD
     eps: float = 1e-8  # of Adam and AdamW
+    floor: float = 0.0
     steps: int = 0
     every: int = 0
     warmup_epochs: int = 0
@@ -59,6 +60,8 @@ class Recipe:
             if not 0 <= getattr(self, name) < below:
                 limit = " and < 1" if below == 1 else ""
                 raise ValueError(f"a recipe's {name}: found {getattr(self, name)}, allowed: a number ≥ 0{limit}")
+        if not 0 <= self.floor <= self.lr:
+            raise ValueError(f"a recipe's floor: found {self.floor}, allowed: a number from 0 to its rate, {self.lr}")
         if (self.schedule == "step") != bool(self.milestones):
             raise ValueError("a recipe's schedule 'step' and its `milestones`, epochs, go together: one is missing")
         if self.optimizer == "lbfgs":

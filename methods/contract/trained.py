@@ -94,6 +94,10 @@ class TrainedMethod(Method):
     def trainable(self, task: Task, params: Params) -> int:
         return task.trainer().trainable(self, task, Replica("", params, 0))
 
+    def candidates(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        """Train replicas of one shape side by side: their candidates, epoch after epoch."""
+        yield from task.trainer().train(self, task, replicas)
+
     @classmethod
     def points(cls, choosing: bool) -> int:
         """How many trainings a replica is: every point of the grid and the configured one, where there is a choice."""
@@ -135,7 +139,7 @@ class TrainedMethod(Method):
     def _side_by_side(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         """Train together what has the same shape: the same parameters apart from scalars, rate and decay."""
         for _, group in groupby(sorted(replicas, key=self._shape), key=self._shape):
-            yield from task.trainer().train(self, task, list(group))
+            yield from self.candidates(task, list(group))
 
     def _shape(self, replica: Replica) -> str:
         free = {*self.scalars, *self.alike, self.blends, "lr", "weight_decay"}

@@ -21,7 +21,8 @@ parameters are [set, swept or chosen](study_file.md#methods) in the study file. 
 and how sure that is, [a run says last](results.md#which-row-to-use).
 
 Costs are of one fit with the defaults, in N images, D dimensions, K classes, P prompts of a class, D′ dimensions before
-the last projection, W the width of the text tower and G its operations on one prompt, and E passes over the support.
+the last projection, W the width of the text tower, L its blocks and G its operations on one prompt, and E passes over
+the support.
 `fit` counts floating-point operations, `memory` numbers of 4 bytes that are held beside the features. The figures are
 for FGVC-Aircraft with 16 shots and ViT-B/32: {sizes}.
 """

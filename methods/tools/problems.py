@@ -14,7 +14,8 @@ from methods.tools.stand_in import MadeEncoder
 from workflow.lib.evaluation import engines
 
 DIM, SEEDS, SHOTS, QUERIES = 16, (0, 1), 4, 40
-SHORT = {"epochs": 4, "steps": 8}
+SHORT = {"epochs": 4, "steps": 8, "iterations": 2}
+LONG = {"iterations": 20}  # where it is not brief: thousands of steps for a few images show nothing more
 TURN = np.linalg.qr(np.random.default_rng(3).normal(size=(DIM, DIM)))[0].astype(np.float32)
 LAST = Projection(TURN, np.zeros(DIM, np.float32))  # of the made images: a turn, which loses nothing of them
 TOLERANCE = 2e-3  # of logits, relative to their spread: float32 sums in another order, solvers that stop early
@@ -96,7 +97,7 @@ def defaults(method: type[Method]) -> dict[str, Any]:
 
 def replicas(method: type[Method], short: bool = True) -> list[Replica]:
     """The default variant with every seed, trained briefly."""
-    cut = {key: value for key, value in SHORT.items() if key in method.params} if short else {}
+    cut = {key: value for key, value in (SHORT if short else LONG).items() if key in method.params}
     seeds = SEEDS if method.learns else SEEDS[:1]
     return [Replica("-", Declared(defaults(method) | cut), seed) for seed in seeds]
 

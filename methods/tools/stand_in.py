@@ -5,16 +5,19 @@ from typing import Any
 
 import numpy as np
 
+from methods.contract.adaptation import Adaptable
 from methods.contract.base import Floats
 from methods.contract.encoder import Prompts
 
 WIDTH = 16  # of a token: that of an embedding, as in ViT-B/32
+DEPTH = 2  # blocks
 
 
 class MadeEncoder:
     """A text `"k…"` is near `text[k]`, and moved by what stands before it: classes are named by their number."""
 
     templates = ("{}",)
+    adapts = True
 
     def __init__(self, text: Floats, names: Sequence[str]) -> None:
         self._text, self.names = text, tuple(names)
@@ -23,6 +26,11 @@ class MadeEncoder:
         """Of texts that begin with the name of a class."""
         rows = [int(text.rstrip(".").split()[-1]) for text in texts]
         return _Made(self._text[rows])
+
+    def adaptable(self, texts: Sequence[str]) -> Adaptable:
+        """Likewise, of texts that end with the name of a class."""
+        rows = [int(text.rstrip(".").split()[-1]) for text in texts]
+        return _MadeTower(self._text[rows])
 
     def embedded(self, text: str) -> Any:
         """A vector for each word `(M, W)`."""
@@ -45,3 +53,30 @@ class _Made:
     def __call__(self, context: Any) -> Any:
         moved = context.mean(-2).tanh() @ self._mixing
         return self._text + (moved[:, None] if context.dim() == 3 else moved)
+
+
+class _MadeTower(_Made):
+    """Two blocks and a LayerNorm behind them, and no attention: the texts are as made until something is trained."""
+
+    depth = DEPTH
+
+    def __init__(self, text: Floats) -> None:
+        super().__init__(text)
+        self.dim = text.shape[1]
+
+    def norms(self) -> tuple[Any, Any]:
+        import torch
+
+        return torch.ones(2 * self.depth + 1, self.width), torch.zeros(2 * self.depth + 1, self.width)
+
+    def __call__(self, adaptation: Any) -> Any:
+        begin = (self._text @ self._mixing.mT).expand(adaptation.replicas, -1, -1)
+        tokens = begin
+        if own := adaptation.norms:
+            for weight, bias in zip(own.weight.unbind(1), own.bias.unbind(1), strict=True):
+                tokens = tokens * weight[:, None] + bias[:, None]
+        if own := adaptation.low_rank:
+            for block in map(own.of, range(own.down.shape[1])):
+                for down, up in zip(block.down.unbind(1), block.up.unbind(1), strict=True):
+                    tokens = tokens + own.scale * own.drop(tokens) @ down.mT @ up.mT
+        return self._text + (tokens - begin) @ self._mixing

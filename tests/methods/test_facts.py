@@ -10,7 +10,7 @@ from methods.contract.facts import Facts, scaled, shown
 from methods.tools.page import described, markdown
 from methods.tools.problems import as_needed, defaults, problem
 from methods.tools.registry import load
-from methods.tools.stand_in import WIDTH
+from methods.tools.stand_in import DEPTH, WIDTH
 from workflow.lib.evaluation import engines
 
 BUILT_IN = {name: entry for name, entry in load().methods.items() if entry.where == "built-in"}
@@ -52,7 +52,7 @@ def test_it_learns_as_many_numbers_as_it_says(name: str) -> None:
     facts, one = method.facts, Replica("-", defaults(method), 0)
     assert facts is not None
     task = replace(as_needed(method, problem(5, [4] * 5).task, one), engine=engines.engine(method))
-    sizes = {"N": 20, "D": 16, "K": 5, "W": WIDTH}
+    sizes = {"N": 20, "D": 16, "K": 5, "W": WIDTH, "L": DEPTH}
     if "pre" in method().needs(defaults(method)):
         sizes["Dp"] = task.last_layer().weight.shape[0]
     assert method().trainable(task, defaults(method)) == facts.at(facts.learned, **sizes)

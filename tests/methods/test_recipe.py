@@ -28,6 +28,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "average": ({"ema": -0.1}, "a recipe's ema: found -0.1, allowed: a number ≥ 0 and < 1"),
     "mixup": ({"mixup": float("nan")}, "a recipe's mixup: found nan, allowed: a number ≥ 0"),
+    "floor": ({"floor": 0.01}, "a recipe's floor: found 0.01, allowed: a number from 0 to its rate, 0.001"),
     "step without milestones": (
         {"schedule": "step"},
         "a recipe's schedule 'step' and its `milestones`, epochs, go together: one is missing",

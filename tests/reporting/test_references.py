@@ -46,6 +46,23 @@ def test_timo_and_calip_are_there_at_every_number_of_shots_they_were_published_f
     assert {(one.shots, one.accuracy) for one in published if one.method == "calip"} == {("0", 59.45), ("0", 17.76)}
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "one"),
+    [
+        ("published_towers", 30, ("clip_lora", "16", 82.89)),
+        ("published_base_classes", 9, ("two_stage", "16", 85.55)),
+        ("published_new_classes", 9, ("two_stage", "16", 75.48)),
+    ],
+)
+def test_those_of_the_towers_can_stand_beside_a_study(name: str, rows: int, one: tuple[str, str, float]) -> None:
+    published = references.read(ROOT / "workflow" / "references" / f"{name}.csv")
+    assert len(published) == rows
+    assert one in {(each.method, each.shots, each.accuracy) for each in published}
+    assert len(references.table(grid.results(), "digits", "nano", published).rows) == len(
+        {each.row for each in published}
+    )
+
+
 def test_ours_stand_beside_the_published_with_the_difference(tmp_path: Path) -> None:
     results = grid.results()
     for variant in results.records["digits", "nano", "probe", "1"]["variants"]:

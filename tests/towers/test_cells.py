@@ -10,9 +10,12 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
+from methods import Method
+from methods.clip_lora import LowRankAdaptation
 from methods.coop import ContextOptimization
 from methods.kgcoop import KnowledgeGuidedContext
 from methods.linear_probe import LinearProbe
+from methods.two_stage import TwoStage
 from tests.samples import make_features, without
 from workflow.lib.data.index import Index
 from workflow.lib.encoding import backbones, extraction, prompts
@@ -109,17 +112,23 @@ def test_features_of_other_weights_are_refused_in_one_line(
     assert not (tmp_path / "a" / "metrics").exists()
 
 
-def test_what_is_shipped_of_learned_prompts_are_their_class_texts(features: Features) -> None:
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [(ContextOptimization, PARAMS), (LowRankAdaptation, {"iterations": 5}), (TwoStage, {"iterations": 5})],
+    ids=lambda given: getattr(given, "name", ""),
+)
+def test_what_is_shipped_are_the_class_texts(features: Features, method: type[Method], params: dict[str, Any]) -> None:
     """As a matrix: the shipped classifier needs no text tower."""
-    row = fitting.Row("trial", "digits", "nano", "coop", "coop", VARIANTS, "last")
+    variants = [{"variant": "-", "params": method.defaults({}) | params}]
+    row = fitting.Row("trial", "digits", "nano", method.name, method.name, variants, "last")
     encoder = engines.text_encoder(NANO, features.classnames, features.metadata, "cpu")
     given = fitting.labelled(features, everything=False)
-    made = fitting.fit(row, ContextOptimization(), given, Settings(), "cpu", 1, lambda line: None, encoder)
+    made = fitting.fit(row, method(), given, Settings(), "cpu", 1, lambda line: None, encoder)
     assert [operation for _, operation, _ in made.program.steps] == ["unit", "linear"]
     test = features.splits["test"]
     assert (made.program(np.asarray(test.x)).argmax(1) == test.y).mean() > 0.5
-    with pytest.raises(UserError, match="ship: coop: needs text_encoder"):
-        fitting.fit(row, ContextOptimization(), given, Settings(), "cpu", 1, lambda line: None, "it has none")
+    with pytest.raises(UserError, match=f"ship: {method.name}: needs .*text_encoder"):
+        fitting.fit(row, method(), given, Settings(), "cpu", 1, lambda line: None, "it has none")
 
 
 def test_the_tower_has_the_names_and_the_templates_of_the_features(features: Features) -> None:
@@ -132,6 +141,6 @@ def test_the_tower_has_the_names_and_the_templates_of_the_features(features: Fea
 
 
 def test_only_those_who_learn_through_the_tower_import_it() -> None:
-    for method in (ContextOptimization, KnowledgeGuidedContext):
+    for method in (ContextOptimization, KnowledgeGuidedContext, LowRankAdaptation, TwoStage):
         assert engines.TOWERS in engines.imports(method, method().needs(method.defaults({})))
     assert engines.TOWERS not in engines.imports(LinearProbe, LinearProbe().needs(LinearProbe.defaults({})))

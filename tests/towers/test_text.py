@@ -99,7 +99,7 @@ def test_texts_in_slices_are_the_same_and_keep_less(kind: str, specific: bool, m
 
 
 def test_the_savings_are_those_that_a_tower_allows() -> None:
-    found = {kind: (tower := Tower(models.model(kind)))._cut + tower._share for kind in KINDS}
+    found = {kind: (tower := Tower(models.model(kind)))._cut + tower.shares for kind in KINDS}
     assert found == {"openai": 2, "custom": 2, "eos": 2, "odd blocks": 1, "siglip": 0, "first": 0}
     assert [kind for kind in KINDS if found[kind]] == CAUSAL
 

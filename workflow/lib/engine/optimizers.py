@@ -36,9 +36,14 @@ def rate(recipe: Recipe, per_epoch: int, step: int) -> float:
     if recipe.schedule == "step":
         return recipe.lr * recipe.gamma ** sum(step >= epoch * per_epoch for epoch in recipe.milestones)
     if recipe.schedule == "epoch cosine":  # its end lies behind the last epoch, by as many as the warm-up took
-        return recipe.lr * (1 + cos(pi * (step // per_epoch - recipe.warmup_epochs) / recipe.epochs)) / 2
+        return _between(recipe, (1 + cos(pi * (step // per_epoch - recipe.warmup_epochs) / recipe.epochs)) / 2)
     done = (step - warmup) / max(1, steps(recipe, per_epoch) - warmup)
-    return recipe.lr * (1 - done) if recipe.schedule == "linear" else recipe.lr * (1 + cos(pi * done)) / 2
+    return _between(recipe, 1 - done if recipe.schedule == "linear" else (1 + cos(pi * done)) / 2)
+
+
+def _between(recipe: Recipe, share: float) -> float:
+    """Of what lies between the rate and its floor, so much."""
+    return recipe.floor + (recipe.lr - recipe.floor) * share
 
 
 class Optimizer:

@@ -4,12 +4,15 @@ Every replica has its own support, order of batches, initial parameters, hyperpa
 tensors carry a leading replica dimension and live on the device.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from math import ceil
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import torch
@@ -49,37 +52,76 @@ def train(method: Trainable, task: Task, replicas: Sequence[Replica]) -> Iterato
     """Train replicas of one shape side by side, chunk after chunk; a candidate of a chunk after every epoch that
     the task wants scored.
     """
-    torch.set_num_threads(task.threads)
-    by_training = families(method, replicas)
-    chunks = list(_chunks(method, task, by_training))
-    progress = Progress(task, method.name, len(by_training), len(chunks))
+    chunks, progress = _begin(method, task, replicas)
     for chunk in chunks:
         yield from _train(method, task, chunk, progress)
 
 
-def _train(method: Trainable, task: Task, chunk: Sequence[Family], progress: Progress) -> Iterator[Candidate]:
+def trained(
+    method: Trainable, task: Task, replicas: Sequence[Replica]
+) -> Iterator[tuple[Sequence[Replica], SimpleNamespace]]:
+    """Train replicas of one shape to the end: those of a chunk, and the parts of their head as they are then."""
+    chunks, progress = _begin(method, task, replicas)
+    for chunk in chunks:
+        together = [replica for family in chunk for replica in family]
+        done, state = _past()
+        run = Run(method, task, together)
+        for _ in _advanced(run, progress, _marks(run), max(0, done), state):  # one that is over runs again for its head
+            pass
+        run.head.train(False)
+        yield together, run.head.parts
+
+
+def _begin(method: Trainable, task: Task, replicas: Sequence[Replica]) -> tuple[list[Sequence[Family]], Progress]:
+    """What trains together, chunk by chunk."""
+    torch.set_num_threads(task.threads)
+    by_training = families(method, replicas)
+    chunks = list(_chunks(method, task, by_training))
+    return chunks, Progress(task, method.name, len(by_training), len(chunks))
+
+
+def _past() -> tuple[int, Mapping[str, Any] | None]:
+    """For the next run, the steps that a process which was killed had done, and its state; −1 if it was over."""
     kept = checkpoints.current()
-    done, state = kept.fit.run() if kept and kept.fit else (0, None)
+    return kept.fit.run() if kept and kept.fit else (0, None)
+
+
+def _train(method: Trainable, task: Task, chunk: Sequence[Family], progress: Progress) -> Iterator[Candidate]:
+    done, state = _past()
     if done < 0:
         progress.skip()
         return
     shares = Shares(method, chunk)
     run = Run(method, task, [family[0] for family in chunk], blended=not shares.whole)
-    recipe, total = run.recipe, steps(run.recipe, run.per_epoch)
-    every = recipe.every or run.per_epoch
-    if state is not None:
-        run.restore(state)
-    progress.start(total, done)
-    marks = [*range(every, total, every), total]
-    scored = task.scored(len(marks))
-    for number, step in enumerate(marks, 1):
-        if step <= done:
-            continue
-        run.advance((step - 1) % every + 1)
-        if number in scored:
-            point = {"step": step} if recipe.steps or recipe.every else {"epoch": step // run.per_epoch}
+    marks = _marks(run)
+    scored = {marks[number - 1] for number in task.scored(len(marks))}
+    for step in _advanced(run, progress, marks, done, state):
+        if step in scored:
+            counted = run.recipe.steps or run.recipe.every
+            point = {"step": step} if counted else {"epoch": step // run.per_epoch}
             logits, program = partial(shares.logits, run), partial(shares.program, run)
             yield Candidate(shares.replicas, logits, point, program=program)
+
+
+def _marks(run: Run) -> list[int]:
+    """The steps after which a training may be scored."""
+    every, total = run.recipe.every or run.per_epoch, steps(run.recipe, run.per_epoch)
+    return [*range(every, total, every), total]
+
+
+def _advanced(
+    run: Run, progress: Progress, marks: Sequence[int], done: int, state: Mapping[str, Any] | None
+) -> Iterator[int]:
+    """Train from mark to mark, from the step on that is `done`, which left the run in this state."""
+    kept = checkpoints.current()
+    if state is not None:
+        run.restore(state)
+    progress.start(marks[-1], done)
+    for before, step in pairwise([0, *marks]):
+        if step <= done:
+            continue
+        run.advance(step - before)
+        yield step
         progress(step, run)
         if kept and run.resumes:
             kept.at(step, run.snapshot)

@@ -13,6 +13,7 @@ _FROM_ELSEWHERE = {
 _EXTRACTED = {"views": "set 'views' in the dataset's entry"}
 _NEVER = {
     "spatial": "they are one pooled embedding of each image",
+    "text_blocks": "the blocks of its text tower are not open_clip's usual ones",
     "model": "a method is given features and no model",
 }
 
@@ -28,6 +29,7 @@ def met(features: Features, encoder: TextEncoder | str = "") -> frozenset[str]:
         "pre": features.projection is not None,
         "spatial_logits": all(split.spatial_logits is not None for split in images),
         "text_encoder": not isinstance(encoder, str),
+        "text_blocks": not isinstance(encoder, str) and encoder.adapts,
     }
     return frozenset(need for need, has in there.items() if has)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from workflow.lib.errors import UserError
+from workflow.lib.towers.adaptable import AdaptableTexts
 from workflow.lib.towers.text import Layout, Tower
 
 Tokenizer = Callable[[list[str]], Tensor]  # texts to ids of tokens (N, length)
@@ -20,25 +21,38 @@ class Encoder:
     def __init__(self, tower: Tower, tokenizer: Tokenizer, names: Sequence[str], templates: Sequence[str]) -> None:
         self._tower, self._tokenizer = tower, tokenizer
         self.names, self.templates = tuple(names), tuple(templates)
+        self.adapts = tower.usual
         self._start = _alike(tokenizer(_WORDS))
         self._device = tower.embedded(torch.zeros(1, dtype=torch.int64)).device
 
     def prompts(self, texts: Sequence[str], learned: int) -> ContextPrompts:
         """K texts with room for `learned` contexts before each. Raises `UserError` for a text that does not fit."""
-        tokens = self._tokenizer(list(texts))
-        start, length = len(self._start), self._tower.length
-        own = tokens[:, start : max(start, length - learned)]
-        ends = torch.tensor([self._end(row) for row in tokens])
-        if (long := (ends + learned >= length).nonzero()).numel():
+        tokens, ends = self._tokens(texts)
+        if (long := (ends + learned >= self._tower.length).nonzero()).numel():
             k = int(long[0])
             raise UserError(
                 f"{learned} context vectors and {texts[k]!r}, {int(ends[k]) + 1} tokens, don't fit the text tower, "
-                f"which reads {length}: allowed for this text: {max(0, length - 1 - int(ends[k]))} or fewer"
+                f"which reads {self._tower.length}: allowed for this text: "
+                f"{max(0, self._tower.length - 1 - int(ends[k]))} or fewer"
             )
-        last = ends - start
-        place = self._device
-        layout = Layout(self._start.to(place), own.to(place), learned, last.to(place), int(last.max()) + 1)
-        return ContextPrompts(self._tower, layout)
+        return ContextPrompts(self._tower, self._layout(tokens, ends, len(self._start), learned))
+
+    def adaptable(self, texts: Sequence[str]) -> AdaptableTexts:
+        """K texts through the tower, in whose blocks replicas may have parts of their own."""
+        tokens, ends = self._tokens(texts)
+        alike = min(len(_alike(tokens)), int(ends.min()))
+        return AdaptableTexts(self._tower, self._layout(tokens, ends, alike, 0))
+
+    def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokens `(K, L)` of texts, and where each ends `(K,)`."""
+        tokens = self._tokenizer(list(texts))
+        return tokens, torch.tensor([self._end(row) for row in tokens])
+
+    def _layout(self, tokens: Tensor, ends: Tensor, start: int, learned: int) -> Layout:
+        """Of texts whose first `start` tokens are alike, with room behind these."""
+        place, last = self._device, ends - start
+        own = tokens[:, start : max(start, self._tower.length - learned)]
+        return Layout(tokens[0, :start].to(place), own.to(place), learned, last.to(place), int(last.max()) + 1)
 
     def embedded(self, text: str) -> Tensor:
         """The embeddings `(M, W)` of a text's own tokens."""

@@ -39,24 +39,27 @@ class Tower:
 
     def __init__(self, model: nn.Module, cut: bool = True, share: bool = True) -> None:
         part: Any = getattr(model, "text", model)
-        self._part = part.eval().requires_grad_(False)
+        self.part = part.eval().requires_grad_(False)
         self.pool: str = getattr(part, "text_pool_type", None) or part.pool_type
         self.end_id: int = getattr(part, "text_eos_id", getattr(part, "eos_id", -1))
         self.length: int = part.context_length
         self.width: int = part.positional_embedding.shape[1]
+        projection = part.text_projection
+        layer = isinstance(projection, nn.Linear)
+        self.dim: int = self.width if projection is None else projection.out_features if layer else projection.shape[1]
         self.causal: bool = part.attn_mask is not None
         self.by_token = self.pool in ("argmax", "eos")  # the token that stands for a text is found by what it is
         self._cut = cut and self.causal and self.by_token
-        self._share = share and self._cut and blocks.fit(part.transformer)
+        self.usual = blocks.fit(part.transformer)  # so that what `blocks` writes out is what they do
+        self.shares = share and self._cut and self.usual
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """The embeddings `(…, W)` of tokens, without their positions."""
-        return self._part.token_embedding(tokens.to(self._part.positional_embedding.device)).float()
+        return self.part.token_embedding(tokens.to(self.part.positional_embedding.device)).float()
 
     def __call__(self, layout: Layout, context: Tensor) -> Tensor:
         """Texts `(R, K, D)`, not unit, of contexts `(R, M, W)` or `(R, K, M, W)`."""
-        start = self.embedded(layout.start)
-        own = self._whole(layout)
+        start, own = self.embedded(layout.start), self.whole(layout)
         step = self._slice(len(context), own.shape)
         if step >= len(own):
             return self._run(start, context, own, layout.last)
@@ -74,14 +77,14 @@ class Tower:
         ]
         return torch.cat(parts, 1)
 
-    def _whole(self, layout: Layout) -> Tensor:
+    def whole(self, layout: Layout) -> Tensor:
         """The embeddings of the texts' own tokens `(K, S, W)`: up to the longest text, or to the tower's length."""
         return self.embedded(layout.own[:, : layout.longest] if self._cut else layout.own)
 
     def _slice(self, replicas: int, shape: torch.Size) -> int:
         """How many texts of each replica run at once: a function of the shapes alone."""
         count, length, width = shape
-        layers = len(self._part.transformer.resblocks)
+        layers = len(self.part.transformer.resblocks)
         size = 4 * KEPT * replicas * length * width * layers
         return max(1, min(count, ACTIVATIONS // size)) if torch.is_grad_enabled() else count
 
@@ -92,24 +95,25 @@ class Tower:
             shared = torch.cat([shared, context], 1)
         else:  # each class has contexts of its own
             own, last = torch.cat([context, own], 2), last + context.shape[2]
-        first, positions = shared.shape[1], self._part.positional_embedding.float()
+        first, positions = shared.shape[1], self.part.positional_embedding.float()
         shared, own = shared + positions[:first], own + positions[first : first + own.shape[2]]
-        if self._share and first:
-            return self._projected(blocks.ends(self._part.transformer, shared, own, last))
+        if self.shares and first:
+            return self.projected(blocks.ends(blocks.adapted(self.part.transformer), own, last, shared))
         return self._all(torch.cat([shared[:, None].expand(-1, texts, -1, -1), own], 2), first + last)
 
     def _all(self, x: Tensor, last: Tensor) -> Tensor:
         """Every token of every text `x (R, K, L, W)` through the tower's own blocks."""
-        mask = self._part.attn_mask
+        mask = self.part.attn_mask
         mask = None if mask is None else mask[: x.shape[2], : x.shape[2]]
-        out = self._part.transformer(x.flatten(0, 1), attn_mask=mask).unflatten(0, x.shape[:2])
+        out = self.part.transformer(x.flatten(0, 1), attn_mask=mask).unflatten(0, x.shape[:2])
         if not self.by_token:
-            return self._projected(out[:, :, 0 if self.pool == "first" else -1])
-        return self._projected(out[:, torch.arange(x.shape[1], device=x.device), last])
+            return self.projected(out[:, :, 0 if self.pool == "first" else -1])
+        return self.projected(out[:, torch.arange(x.shape[1], device=x.device), last])
 
-    def _projected(self, x: Tensor) -> Tensor:
-        x = self._part.ln_final(x)
-        projection = self._part.text_projection
+    def projected(self, x: Tensor, own: blocks.Norm | None = None) -> Tensor:
+        """Texts `(R, K, D)` from what the blocks make of the tokens that stand for them `(R, K, W)`."""
+        x = blocks.normalized(self.part.ln_final, x, own)
+        projection = self.part.text_projection
         if projection is None:
             return x
         return projection(x) if isinstance(projection, nn.Linear) else x @ projection
