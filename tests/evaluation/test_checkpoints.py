@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 import torch
 
-from methods import Array, Method, Params, Recipe, Replica, Task
+from methods import Array, Method, Params, Recipe, Replica, Task, unit
 from methods.attention_probe import AttentionProbe
 from methods.clip_adapter import ClipAdapter
 from methods.cross_modal import CrossModal
 from methods.linear_probe import LinearProbe
 from methods.taskres import TaskResidual
+from methods.tools.stand_in import MadeEncoder
+from methods.two_stage import TwoStage
 from tests.samples import make_features, without
 from tests.studies import ROOT
 from workflow.lib.engine import checkpoints
@@ -83,7 +85,9 @@ def cell(method: Method, shots: str, select: str, **params: Any) -> Cell:
 
 
 def computed(asked: Cell, method: Method, kept: checkpoints.Checkpoints | None = None) -> list[cells.Result]:
-    bench = Bench(asked, FEATURES, "cpu", 1, lambda line: None)
+    names = list(map(str, range(len(FEATURES.classnames))))
+    tower = MadeEncoder(unit(FEATURES.class_text()), names)
+    bench = Bench(asked, FEATURES, "cpu", 1, lambda line: None, encoder=tower)
     with checkpoints.kept(kept):
         return cells.evaluate(bench, method)
 
@@ -107,6 +111,7 @@ METHODS = {
     "of two shapes": (ClipAdapter(), {"epochs": 6, "batch_size": 4}),
     "step by step": (TaskResidual(), {"epochs": 6, "batch_size": 4}),
     "with all that is random": (Noisy(), {"epochs": 6, "batch_size": 4}),
+    "in two stages": (TwoStage(), {"iterations": 6, "batch_size": 4}),  # killed in the first, then in the second
     "of two sources": (CrossModal(), {"steps": 8}),
 }
 
