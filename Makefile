@@ -3,8 +3,11 @@ PYTHON ?= python3
 CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 BIN := .venv/bin
 READY := .venv/ready
+MUTANTS := .venv/mutants/bin/python
+COUNT ?= 150
+SEED ?= 0
 
-.PHONY: run test check lint types docs nano bench scaling lock format clean help
+.PHONY: run test check system lint types docs nano bench mutants scaling lock format clean help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -14,11 +17,16 @@ run: $(READY) ## set everything up and run the quickstart study
 	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host
 
 test: $(READY) ## set everything up and run all checks and tests
-	@echo "Checking and testing: about 20 minutes on 2 cores."
-	@$(MAKE) --no-print-directory lint types
-	@tests/install.sh slurm
-	@tests/install.sh browser
+	@echo "Checking and testing: about 15 minutes on 2 cores."
+	@$(MAKE) --no-print-directory --jobs 2 lint types system
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+check: $(READY) ## lint, types and the quick tests of what differs from origin/main, or from SINCE: about a minute
+	@$(MAKE) --no-print-directory --jobs 2 lint types
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.changed $(SINCE)
+
+system: # what some tests need, beside Python: as root on Debian
+	@tests/install.sh slurm browser latex
 
 lint: $(READY) ## style of Python and Snakemake files
 	$(BIN)/ruff check .
@@ -47,11 +55,17 @@ bench: $(READY) ## speed of extraction, of the engine and of learned prompts, as
 	$(BIN)/python -m benchmarks.cached
 	$(BIN)/python -m benchmarks.towers
 
+mutants: $(READY) ## how many of COUNT small mistakes, drawn with SEED, the tests notice: about half an hour on 2 cores
+	@test -x $(MUTANTS) || $(PYTHON) -m venv .venv/mutants
+	@$(MUTANTS) -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/mutants.lock
+	@$(MUTANTS) -m tests.mutants $(COUNT) $(SEED)
+
 scaling: $(READY) ## memory and time of the jobs at ImageNet's size: about 5 minutes and 6 GB of disk
 	$(BIN)/python -m benchmarks.scaling
 
-lock: ## resolve pyproject.toml into requirements.lock
+lock: ## resolve pyproject.toml into requirements.lock, and what `make mutants` needs into tests/mutants.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --extra onnx --extra test --no-header -q pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header -q tests/mutants.in -o tests/mutants.lock
 
 clean: ## remove what studies have made, but not the datasets
 	rm -rf results features .snakemake

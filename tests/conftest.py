@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import longest, needs
 from tests.samples import make_features
 from tests.studies import ROOT, copy_code
 from workflow.lib.features.store import Features
@@ -25,9 +27,12 @@ settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, and before all what mostly waits: with two workers one of them would be left with it."""
-    order = ["slurm/test_profile", "faults/test_kill", "test_workflow", "test_shards", "test_gpus"]
-    items.sort(key=lambda item: next((i for i, name in enumerate(order) if name in item.nodeid), len(order)))
+    longest.sort(items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    longest.summary(terminalreporter)
+    needs.summary(terminalreporter)
 
 
 @pytest.fixture
@@ -53,4 +58,5 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code as it was when the tests began: an edit made meanwhile would make everything run again."""
+    import_module("workflow.lib.engine.steps")  # compiled now, it need not be in the copy
     return copy_code(ROOT, tmp_path_factory.mktemp("code"))

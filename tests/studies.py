@@ -30,18 +30,28 @@ def run(folder: Path, *options: str, snakefile: Path = ROOT / "Snakefile") -> su
     return done
 
 
-def planned(folder: Path, snakefile: Path) -> set[str]:
-    """What `snakemake -n` says that it would run."""
-    done = run(folder, "-n", snakefile=snakefile)
+def planned(folder: Path, snakefile: Path, *targets: str) -> set[str]:
+    """What `snakemake -n` says that it would run, for everything or for these targets."""
+    done = run(folder, "-n", *targets, snakefile=snakefile)
     return set(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
 
 
 def copy_code(source: Path, target: Path) -> Path:
-    """The Snakefile of a copy of the code."""
+    """The Snakefile of a copy of the code.
+
+    What is compiled goes along, of which no place knows: Numba would take half a minute to make it anew.
+    """
     for part in ("methods", "workflow"):
-        shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+        shutil.copytree(source / part, target / part, ignore=_not_copied)
     shutil.copy(source / "environment.yml", target)  # its content is part of what a result depends on
     return Path(shutil.copy(source / "Snakefile", target))
+
+
+def _not_copied(folder: str, names: list[str]) -> set[str]:
+    """The weights; and of what is compiled, what another process is just writing, under a name of its own."""
+    if Path(folder).name == "__pycache__":
+        return {name for name in names if not name.endswith((".pyc", ".nbi", ".nbc"))}
+    return {name for name in names if name.endswith(".safetensors")}
 
 
 def save_vectors(path: Path, made: Features) -> None:

@@ -89,6 +89,11 @@ def study(folder: Path, method: str) -> Path:
     return of_vectors(folder, STUDY.replace("KIND", method), {"plugin.py": PLUGIN}, ["shapes"]) / "study.yaml"
 
 
+def cells(method: str) -> list[str]:
+    """The files of the six."""
+    return [f"results/shared/metrics/shapes/mine/{method}/{shots}.json" for shots in range(1, 7)]
+
+
 @pytest.mark.parametrize("options", COUNTED.values(), ids=COUNTED)
 def test_of_24_jobs_on_8_cores_no_two_have_a_gpu_at_the_same_time(tmp_path: Path, options: list[str]) -> None:
     program, record = tmp_path / "hold.py", tmp_path / "record"
@@ -105,9 +110,8 @@ def test_of_24_jobs_on_8_cores_no_two_have_a_gpu_at_the_same_time(tmp_path: Path
 def test_the_cells_of_a_study_share_out_the_gpus(tmp_path: Path) -> None:
     """Without a count for Snakemake, and although torch can't use these GPUs: what is said of that is said once."""
     config = study(tmp_path / "study", "recorder")
-    done = snakemake(
-        config.parent, ROOT / "Snakefile", "--configfile", str(config), environ=gpus.environment(tmp_path, *TWO)
-    )
+    options = [*cells("recorder"), "--configfile", str(config)]
+    done = snakemake(config.parent, ROOT / "Snakefile", *options, environ=gpus.environment(tmp_path, *TWO))
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     intervals = gpus.read(config.parent / "record")
@@ -121,7 +125,7 @@ def test_the_cells_of_a_study_share_out_the_gpus(tmp_path: Path) -> None:
 def test_a_run_without_a_gpu_says_so_once(tmp_path: Path) -> None:
     config = study(tmp_path / "study", "zero_shot")
     environ = gpus.environment(tmp_path, *TWO, CUDA_VISIBLE_DEVICES="")
-    done = snakemake(config.parent, ROOT / "Snakefile", "--configfile", str(config), environ=environ)
+    done = snakemake(config.parent, ROOT / "Snakefile", "tables", "--configfile", str(config), environ=environ)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert said.count("No GPU here: every job computes on the CPU.") == said.count("GPU") == 1
@@ -129,7 +133,7 @@ def test_a_run_without_a_gpu_says_so_once(tmp_path: Path) -> None:
 
 def test_a_cell_that_hangs_ends_with_one_line_and_no_file_and_the_others_are_computed(tmp_path: Path) -> None:
     config = study(tmp_path / "study", "hanging")
-    options = ["--configfile", str(config), "--config", "cell_minutes=0.1", "--keep-going"]
+    options = [*cells("hanging"), "--configfile", str(config), "--config", "cell_minutes=0.1", "--keep-going"]
     done = snakemake(config.parent, ROOT / "Snakefile", *options, environ=gpus.environment(tmp_path))
     said = done.stdout + done.stderr
     assert done.returncode == 1

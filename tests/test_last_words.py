@@ -7,10 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_workflow import ROOT, fill, in_file, snakemake
+from tests.studies import ROOT, of_vectors, snakemake
 
-CELL = "results/trial/metrics/shapes/mine/means/1.json"
-LOG = "results/trial/logs/shapes/mine/means/1.log"
+STUDY = """\
+study: trial
+datasets: {shapes: {source: features}}
+backbones: {mine: {features: "vectors/{dataset}.npz"}}
+shots: [1]
+seeds: 1
+plugins: [ends.py]
+methods:
+"""
+PLUGIN = """
+from methods import Method, hookimpl
+METHODS = []
+
+@hookimpl
+def register_methods():
+    return METHODS
+"""
+METHOD = """
+class {name}(Method):
+    name = "{name}"
+    def classifier(self, task, replica):
+        {code}
+
+METHODS.append({name})
+"""
 ENDS = {
     "leaves": ("import os; os._exit(3)", "the process ended before it was done, with exit status 3; see "),
     "leaves as if done": ("import os; os._exit(0)", "the process ended before it was done; see "),
@@ -68,32 +91,28 @@ def test_where_the_cell_was_done_it_is_the_log_that_failed(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("warm", ["1", "0"], ids=["warm", "cold"])
-@pytest.mark.parametrize(("code", "words"), ENDS.values(), ids=ENDS)
-def test_a_plugin_that_takes_its_process_with_it_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str, warm: str
+def test_plugins_that_take_their_process_with_them_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: str
 ) -> None:
     monkeypatch.setenv("WARM", warm)
-    folder = tmp_path / "study"
-    fill(folder)
-    in_file("means.py", "        support = task", f"        {code}\n        support = task")(folder)
-    done = snakemake(folder, CELL)
+    names = {what.replace(" ", "_"): what for what in ENDS}
+    plugin = PLUGIN + "".join(METHOD.format(name=name, code=ENDS[what][0]) for name, what in names.items())
+    plugin += METHOD.format(name="exits", code="import sys; sys.exit(0)")
+    study = STUDY + "".join(f"  {name}: {{}}\n" for name in (*names, "exits"))
+    folder = of_vectors(tmp_path / "study", study, {"ends.py": plugin}, ["shapes"])
+    metrics, logs = (folder / "results/trial" / part / "shapes/mine" for part in ("metrics", "logs"))
+    cells = [str((metrics / name / "1.json").relative_to(folder)) for name in (*names, "exits")]
+    done = snakemake(folder, *cells, "--keep-going")
     assert done.returncode == 1, done.stdout + done.stderr
-    (line,) = re.findall(r"^error: .*", done.stdout + done.stderr, re.MULTILINE)
-    assert line.startswith(f"error: shapes, mine: means, shots 1: {words}")
-    assert (folder / LOG).read_text().splitlines()[-1] == line
-    assert ("means.py" in (folder / LOG).read_text()) == ("SIGSEGV" in line)  # where it crashed
-    assert not (folder / CELL).exists()
-
-
-@pytest.mark.slow
-def test_a_plugin_that_exits_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "study"
-    fill(folder)
-    in_file("means.py", "        support = task", "        import sys; sys.exit(0)\n        support = task")(folder)
-    done = snakemake(folder, CELL)
-    assert done.returncode == 1, done.stdout + done.stderr
-    (line,) = re.findall(r"^error: .*", done.stdout + done.stderr, re.MULTILINE)
-    assert line == (
-        f"error: method 'means' (means.py, {folder}/means.py) failed: SystemExit: 0 at variant '-', seed 0, "
+    found = set(re.findall(r"^error: .*", done.stdout + done.stderr, re.MULTILINE))
+    assert len(found) == len(names) + 1
+    for name, what in names.items():
+        *before, line = (logs / name / "1.log").read_text().splitlines()
+        assert line in found
+        assert line.startswith(f"error: shapes, mine: {name}, shots 1: {ENDS[what][1]}")
+        assert ("ends.py" in "".join(before)) == ("SIGSEGV" in line)  # where it crashed
+    assert (
+        f"error: method 'exits' (ends.py, {folder}/ends.py) failed: SystemExit: 0 at variant '-', seed 0, "
         "the first without a result"
-    )
+    ) in found
+    assert not list(metrics.rglob("*.json"))

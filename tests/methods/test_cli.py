@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,6 +49,7 @@ def test_describe_of_an_unknown_name_is_one_line_with_the_nearest() -> None:
     assert result.stderr.endswith("did you mean 'clip_adapter'?\n")
 
 
+@pytest.mark.slow
 def test_new_writes_a_plugin_that_passes_its_own_test_and_the_check(tmp_path: Path) -> None:
     assert methods("new", "my_idea", folder=tmp_path).returncode == 0
     checked = methods("check", "my_idea.py", folder=tmp_path, cache=str(tmp_path / "cache"))
@@ -68,6 +71,7 @@ def test_new_overwrites_nothing_and_refuses_bad_names(tmp_path: Path) -> None:
     assert not (tmp_path / "test_taken.py").exists()
 
 
+@pytest.mark.slow
 def test_check_fails_with_the_property_and_status_1(tmp_path: Path) -> None:
     methods("new", "worse", folder=tmp_path)
     plugin = tmp_path / "worse.py"
@@ -114,6 +118,7 @@ def register_methods():
 """
 
 
+@pytest.mark.slow
 def test_a_method_that_takes_the_process_with_it_is_named_and_those_after_it_are_checked(tmp_path: Path) -> None:
     (tmp_path / "ends.py").write_text(ENDS)
     result = methods("check", "ends.py", "--json", folder=tmp_path)
@@ -140,6 +145,7 @@ def test_an_import_that_takes_the_process_with_it_is_one_line(tmp_path: Path) ->
     assert result.stderr == "error: ends.py: its import ended the process: killed by SIGKILL\n"
 
 
+@pytest.mark.slow
 def test_a_plugin_of_two_files_is_checked_with_both(tmp_path: Path) -> None:
     methods("new", "mine", folder=tmp_path)
     plugin = tmp_path / "mine.py"

@@ -108,19 +108,23 @@ def test_embeddings_are_finite_and_can_be_normalised(loaded: quality.Loaded) -> 
 # --- how good it is ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_planes_are_hard_but_not_hopeless_without_training(measured: dict[str, float]) -> None:
     assert 0.15 <= measured["planes, zero-shot"] <= 0.45
 
 
+@pytest.mark.slow
 def test_digits_are_known_without_training(measured: dict[str, float]) -> None:
     assert measured["digits, zero-shot"] >= 0.40
 
 
+@pytest.mark.slow
 def test_image_features_hold_more_than_the_text_knows(measured: dict[str, float]) -> None:
     gain = measured["planes, logistic regression on all of train"] - measured["planes, zero-shot"]
     assert gain >= 0.10
 
 
+@pytest.mark.slow
 def test_the_card_tells_what_is_measured(measured: dict[str, float]) -> None:
     rows = re.findall(r"^\| (.+?) \| ([\d.]+) % \|$", (ASSETS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     told = {what: float(percent) for what, percent in rows}

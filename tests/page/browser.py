@@ -18,11 +18,6 @@ SWITCHES = (
 )
 
 
-def missing() -> list[str]:
-    """The programs that are not there."""
-    return [name for name in PROGRAMS if shutil.which(name) is None]
-
-
 class Browser:
     """What tests ask of a browser. Its profile lies in a folder of the tests."""
 

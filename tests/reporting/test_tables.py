@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import needs
 from tests.reporting import grid
 from workflow.lib.evaluation import records
 from workflow.lib.evaluation.protocol import REGIMES
@@ -314,9 +314,9 @@ def test_latex_marks_the_best_and_the_second_best() -> None:
     assert r"zero\_shot" in text
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex; the structure is tested above")
 @pytest.mark.parametrize("table", ALL.values(), ids=ALL)
 def test_latex_compiles(table: Table, tmp_path: Path) -> None:
+    needs.programs("latex", "pdflatex")
     document = f"\\documentclass{{article}}\n\\begin{{document}}\n{rendering.latex(table)}\\end{{document}}\n"
     (tmp_path / "t.tex").write_text(document)
     run = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
