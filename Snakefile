@@ -53,5 +53,6 @@ rule all:
         FIGURES,
         TABLES,
         ADVICE,
+        DECIDED,
         ERRORS,
         PAGE,

@@ -61,9 +61,9 @@ MINE = {
     "rendering the tables",
     "drawing the figures",
     "making the page",
-    "deciding what to use",
+    "mine, tiny: deciding what to use",
+    "saying what to use",
     "mine, tiny: looking at the errors",
-    "other, tiny: looking at the errors",
 }
 
 

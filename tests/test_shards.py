@@ -9,6 +9,7 @@ import yaml
 
 from tests.encoding import tiny
 from tests.studies import photographs, planned, run, snakemake
+from workflow.lib.features import took
 
 pytestmark = pytest.mark.slow
 FEATURES = "features/tiny/photographs.safetensors"
@@ -70,7 +71,10 @@ def test_shards_give_the_same_bytes_and_leave_nothing_behind(finished: Path, sna
     expected = ["extracting features with tiny", "gathering 3 shards", "shard 2 of 3 with tiny"]
     assert sorted(jobs(second)) == expected
     assert (folder / FEATURES).read_bytes() == (finished / FEATURES).read_bytes()
-    assert not list((folder / "features").rglob(".*/**/*.safetensors"))
+    assert not [path for path in (folder / "features").rglob(".*/**/*") if path.suffix in {".safetensors", ".json"}]
+    whole, gathered = (took.read(home / FEATURES) for home in (finished, folder))
+    assert {**whole, "seconds": 0} == {**gathered, "seconds": 0}
+    assert min(whole["seconds"], gathered["seconds"]) > 0
     assert planned(folder, snakefile) & {f"dataset photographs: {job}" for job in expected} == set()
 
 

@@ -243,6 +243,10 @@ class Engine(Protocol):
         """How many numbers one replica learns."""
         ...
 
+    def untrained(self, method: Any, task: Task, replica: Replica) -> Program:
+        """What the classifier of one replica is as data before it has learned; CannotShipError where it can't be."""
+        ...
+
 
 class Method:
     """Base of all methods. A small one overrides `classifier`; one that trains yields from `fit` epoch by epoch."""

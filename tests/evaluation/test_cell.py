@@ -248,6 +248,12 @@ def test_a_cell_computed_twice_is_the_same_and_seeds_differ(features: Features) 
     assert (first["probability"][0, 0] != first["probability"][0, 1]).any()
 
 
+def test_bytes_are_those_of_the_matrix_where_it_is_one_and_unknown_where_nobody_knows(features: Features) -> None:
+    dim, classes = features.splits["train"].x.shape[1], len(features.classnames)
+    assert [one.size for one in cells.evaluate(bench(features), Means())] == [4 * (dim + 1) * classes]
+    assert [one.size for one in cells.evaluate(bench(features), Epochs())] == [None]
+
+
 @pytest.mark.parametrize("limit", [predictions.LOGITS_LIMIT, 0])
 def test_nll_ece_and_brier_can_be_computed_again_from_what_is_saved(
     features: Features, limit: int, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ def _variant(name: str, said: np.ndarray, labels: np.ndarray, made: Plan, label:
         "status": "ok",
         "reason": "",
         "trainable_parameters": 0 if label == "zero_shot" else 512 * (1 + len(name)),
+        "classifier_bytes": 1024 if label == "zero_shot" else 2048 * len(name),
         "seeds": [_seed(seed, guess, labels, made) for seed, guess in enumerate(said)],
     }
 
@@ -127,6 +128,7 @@ def _seed(seed: int, guess: np.ndarray, labels: np.ndarray, made: Plan) -> dict[
         "curve": curve,
         "curve_at": [1, 2, 3, 4, 5],
         "notes": [],
+        "calibration": {"held_out": "val", "images": 24, "level": 0.9},
     }
 
 
@@ -139,6 +141,8 @@ def _predictions(path: Path, said: np.ndarray, labels: np.ndarray, variants: lis
         confidence=np.linspace(0.2, 1, said.size, dtype=np.float32).reshape(said.shape),
         calibrated_confidence=np.linspace(0.3, 0.9, said.size, dtype=np.float32).reshape(said.shape),
         calibrated_right=(said == labels).astype(np.int32),
+        covered=((said == labels) | (labels == 1)).astype(np.int8),
+        set_size=np.broadcast_to(1 + labels % 3, said.shape).astype(np.int32),
         variants=np.array(variants, dtype=np.str_),
         classnames=np.array(classes, dtype=np.str_),
         splits=np.array(["test"]),

@@ -98,6 +98,18 @@ def test_a_link_shows_the_same_view(browser: Browser, page: Path) -> None:
     assert browser.complaints() == []
 
 
+def test_a_link_leads_to_the_part_of_the_page_that_was_last_asked_for(opened: Browser, page: Path) -> None:
+    (button,) = (one for one in opened.driver.find_elements("css selector", "#jumps button") if one.text == "Classes")
+    button.click()
+    assert opened.address() == "at=classes"
+    opened.open(page, "#at=classes")
+    opened.wait("#classes-body tbody tr")
+    top = opened.run("return document.getElementById('classes').getBoundingClientRect().top")
+    assert -5 < top < 400
+    opened.open(page, "#at=nowhere")
+    assert opened.complaints() == []
+
+
 def copied(browser: Browser, form: str) -> str:
     browser.click("#copy")
     browser.click(f"#dialog input[value={form}]")
@@ -194,6 +206,16 @@ def test_classes_have_recalls_and_confused_pairs(browser: Browser, page: Path) -
     assert "taken for" in browser.texts("#classes-body .pairs")[0]
 
 
+def test_classes_have_the_coverage_and_the_size_of_their_prediction_sets(browser: Browser, page: Path) -> None:
+    browser.open(page, "#row=1")
+    browser.everything()
+    heads = browser.texts("#classes-body thead th")
+    assert heads == ["class", "images", "recall, %", "in its set, %", "classes in the set"]
+    (second,) = (row for row in browser.texts("#classes-body tbody tr") if row.startswith(studies.NASTY[1]))
+    assert second.split()[-2:] == ["100.0", "2.00"]
+    assert "hold the true class of 90 % of all images" in browser.texts("#sets-about")[0]
+
+
 def test_a_row_is_as_sure_as_it_is_right_or_not(browser: Browser, page: Path) -> None:
     browser.open(page, "#row=1")
     browser.everything()
@@ -202,8 +224,9 @@ def test_a_row_is_as_sure_as_it_is_right_or_not(browser: Browser, page: Path) ->
     assert "calibration error (ECE) 10.00 %" in browser.texts("#trust-body")[0]
 
 
-def test_the_cheapest_and_the_best_are_on_the_line_of_costs(browser: Browser, page: Path) -> None:
-    browser.open(page, "#cost=trainable")
+@pytest.mark.parametrize("cost", ["trainable", "bytes"])
+def test_the_cheapest_and_the_best_are_on_the_line_of_costs(browser: Browser, page: Path, cost: str) -> None:
+    browser.open(page, f"#cost={cost}")
     browser.everything()
     (line,) = browser.texts("#cost-front")
     means = {

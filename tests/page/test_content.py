@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 
 from tests.page import studies
+from workflow.lib import files
 from workflow.lib.data.index import Index, write_index
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import scoring
-from workflow.lib.features import store
+from workflow.lib.features import store, took
 from workflow.lib.features.store import Features, Split
-from workflow.lib.page import answers, document, trust
+from workflow.lib.page import answers, cells, document, duels, pictures, trust
 from workflow.lib.page.content import content
-from workflow.lib.page.recommendation import recommended
-from workflow.lib.reporting import comparison, tables
+from workflow.lib.reporting import comparison, recommendation_files, tables
 from workflow.scripts import report
 
 NASTY = [*studies.NASTY, "</SCRIPT>", "<!--<script>", "&amp;", "\udc80"]
@@ -46,8 +46,8 @@ def test_means_and_deviations_are_those_of_the_tables(made: dict[str, Any], tria
     table = tables.dataset_table(source.results, "digits", "nano")
     metric = [one["name"] for one in made["metrics"]].index("accuracy")
     checked = 0
-    for name, cells, _ in table.rows:
-        for shots, cell in zip(studies.SHOTS, cells, strict=True):
+    for name, row, _ in table.rows:
+        for shots, cell in zip(studies.SHOTS, row, strict=True):
             if isinstance(cell, tables.Number) and cell.sd is not None:
                 mean, sd = entry(made, 0, name, shots)["stats"]["last"][metric]
                 assert (f"{mean:.2f}", f"{sd:.2f}") == (f"{cell.mean:.2f}", f"{cell.sd:.2f}")
@@ -134,13 +134,30 @@ def test_two_studies_of_one_name_are_an_error(trial: Path, tmp_path: Path, monke
         report.main()
 
 
-def test_the_sentences_of_the_recommendation_as_a_reader_sees_them(tmp_path: Path) -> None:
-    path = tmp_path / "recommendation.md"
-    path.write_text(
-        "# trial\n\n## digits, nano\n\n**Use a\\_b \\*c\\* &lt;d&gt; with all.**\n\nExpect\nmuch.\n\n| x |\n|---|\n"
-    )
-    assert recommended(path) == [{"where": "digits, nano", "lines": ["Use a_b *c* <d> with all.", "Expect much."]}]
-    assert recommended(tmp_path / "none.md") == []
+def test_the_sentences_of_the_recommendation_are_those_that_were_decided(tmp_path: Path) -> None:
+    """Of a dataset with a missing cell they are those of another time."""
+    plan = studies.plan()
+    studies.write(tmp_path, plan)
+    told = {"dataset": "digits", "backbone": "nano", "sentences": ["Use a_b *c* <d>.", "Expect much."], "table": []}
+    files.write_json(recommendation_files.path(tmp_path, "digits", "nano"), told | {"lines": []})
+    (study,) = content([report.source(tmp_path, plan)])["studies"]
+    assert study["recommended"] == [{"dataset": "digits", "backbone": "nano", "lines": told["sentences"]}]
+    plan.path(tmp_path, "digits", "nano", "probe", "4").unlink()
+    assert content([report.source(tmp_path, plan)])["studies"][0]["recommended"] == []
+
+
+def test_bytes_of_the_classifier_and_the_time_of_the_extraction_are_there_where_they_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = studies.plan()
+    studies.write(tmp_path / "trial", plan)
+    features = next(iter(report.source(tmp_path / "trial", plan).results.records.values()))["provenance"]["features"]
+    took.write(features, 12.345, 3300, "cpu")
+    data = content([report.source(tmp_path / "trial", plan)])
+    assert entry(data, 0, "probe (scale=none)", "4")["bytes"] == 2048 * len("scale=none")
+    assert data["places"][0]["extraction"] == {"seconds": 12.35, "images": 3300, "device": "cpu"}
+    assert took.read(tmp_path / "elsewhere.safetensors") == {}
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
@@ -223,3 +240,43 @@ def test_risks_hold_back_the_least_sure_first() -> None:
     sure = np.array([0.9, 0.5, 0.6, 0.7])
     right = np.array([True, False, True, False])
     assert trust.risks(sure, right) == [[25.0, 0.0], [50.0, 50.0], [75.0, 33.33], [100.0, 50.0]]
+
+
+def test_prediction_sets_class_by_class_of_the_seeds_that_have_them() -> None:
+    labels = np.array([0, 0, 2])
+    covered = np.array([[1, 0, 1], [1, 1, 1], [-1, -1, -1]])
+    size = np.array([[1, 2, 4], [1, 1, 2], [-1, -1, -1]])
+    assert trust.sets(covered, size, labels, 3) == [[75.0, 1.25], None, [100.0, 3.0]]
+
+
+def test_the_sets_of_a_row_are_on_the_page_with_the_share_that_they_aim_at(made: dict[str, Any]) -> None:
+    found = next(one for one in made["trust"] if (one["p"], one["r"], one["s"]) == (0, 1, 0))
+    assert found["level"] == 90
+    assert [len(one) for one in found["sets"]] == [2] * len(studies.NASTY)
+    assert found["sets"][1] == [100.0, 2.0]
+
+
+# --- limits -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_results_names_every_limit() -> None:
+    """As the code has them, thousands apart."""
+    text = (Path(__file__).parents[2] / "docs/results.md").read_text().partition("## The page")[2].partition("\n## ")[0]
+    scripts = "".join(path.read_text() for path in (document.ASSETS / "js").glob("*.js"))
+    of_scripts = [
+        int(n) for n in re.findall(r"^const (?:LINES|BANDS|PAGE|SHOWN_IMAGES|LISTED) = (\d+);", scripts, re.MULTILINE)
+    ]
+    assert len(of_scripts) == 5
+    limits = [
+        *of_scripts,
+        answers.CONFUSED,
+        answers._IMAGES,
+        answers._RECALLS,
+        cells._LOGS,
+        cells._CURVES,
+        duels._PAIRS,
+    ]
+    limits += [cells._LOG_LINES, cells._LOG_CHARACTERS, trust._ROWS, trust._CLASSES, pictures.SIDE, pictures._NAMES]
+    limits += [pictures.WRONG, pictures.DIVIDING, pictures.EXAMPLES]
+    written = {f"{n:,}".replace(",", " ") if n >= 10_000 else str(n) for n in limits}
+    assert [n for n in sorted(written) if not re.search(rf"(?<!\d)(?<!\d ){n}(?! ?\d)", text)] == []

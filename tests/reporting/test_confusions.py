@@ -11,7 +11,9 @@ import pytest
 
 from tests.reporting.grid import plan
 from tests.samples import make_features
+from workflow.lib import files
 from workflow.lib.features import store
+from workflow.lib.reporting import recommendation_files
 from workflow.lib.reporting.confusion_files import Subject, confusions_csv, confusions_md
 from workflow.lib.reporting.confusions import confusions, named
 from workflow.lib.reporting.recommendation_files import HEADER
@@ -98,13 +100,9 @@ def fill(folder: Path, shots: str = "all", **changes: object) -> list[str]:
     np.savez(path, **arrays)
     line = dict.fromkeys(HEADER, "") | {"dataset": "digits", "backbone": "nano", "shots": shots}
     line |= {"method": "probe", "variant": "scale=none"}
-    (folder / "tables").mkdir()
-    with (folder / "tables" / "recommendation.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, HEADER)
-        writer.writeheader()
-        writer.writerow(line | changes)
+    files.write_json(recommendation_files.path(folder, "digits", "nano"), {"lines": [line | changes]})
     grid = json.dumps(asdict(plan(datasets=["digits"], shots=[shots])))
-    options = {"plan": grid, "folder": folder, "dataset": "digits", "backbone": "nano"}
+    options = {"plan": grid, "folder": folder}
     options["features"] = folder / "features.safetensors"
     return [text for name, value in options.items() for text in (f"--{name}", str(value))]
 

@@ -66,7 +66,8 @@ def said(cells: Cells, **changes: Any) -> str:
 
 
 def lines(results: Results, found: Recommendation) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(recommendation_files.comma_separated(results.plan, [found]))))
+    told = recommendation_files.told(results.plan, found)
+    return list(csv.DictReader(io.StringIO(recommendation_files.comma_separated([told]))))
 
 
 CLEAR: Cells = {
@@ -219,7 +220,8 @@ def test_where_nothing_could_run_it_says_so() -> None:
     assert advice.paragraphs(results.plan, found) == ["No row could be run: there is nothing to recommend."]
     (line,) = lines(results, found)
     assert set(list(line.values())[4:]) == {""}
-    assert "nothing to recommend" in recommendation_files.markdown(results.plan, [found])
+    told = recommendation_files.told(results.plan, found)
+    assert "nothing to recommend" in recommendation_files.markdown(results.plan, [told])
     assert label_figure.figure(results.plan, found).axes[0].texts[0].get_text() == "no row that learns was run"
 
 
@@ -302,7 +304,7 @@ def test_more_labels_are_told_with_their_number_of_images() -> None:
 
 def test_the_page_has_each_dataset_with_a_table_of_all_shots(tmp_path: Path) -> None:
     results, found = recommended(GROWING)
-    text = recommendation_files.markdown(results.plan, [found])
+    text = recommendation_files.markdown(results.plan, [recommendation_files.told(results.plan, found)])
     assert "## digits, nano\n\n**Use probe with all labels (960 images).**\n" in text
     heading, rule, *lines = [line for line in text.splitlines() if line.startswith("|")]
     assert heading.split("|")[1].strip() == "shots"

@@ -70,16 +70,44 @@ def to_json(value):
 
 
 def all_metrics(wildcards):
-    return [
-        "{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in STUDY.cells()
-    ]
+    return ["{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in cells()]
 
 
 def all_predictions(wildcards):
-    return [
-        "{}/predictions/{}/{}/{}/{}.npz".format(RESULTS, *cell)
-        for cell in STUDY.cells()
-    ]
+    return ["{}/predictions/{}/{}/{}/{}.npz".format(RESULTS, *cell) for cell in cells()]
+
+
+def pair_metrics(wildcards):
+    """Those of a dataset under a backbone."""
+    of_pair = cells(wildcards.dataset, wildcards.backbone)
+    return ["{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in of_pair]
+
+
+def pair_predictions(wildcards):
+    of_pair = cells(wildcards.dataset, wildcards.backbone)
+    return ["{}/predictions/{}/{}/{}/{}.npz".format(RESULTS, *cell) for cell in of_pair]
+
+
+def cells(*pair):
+    """Every cell of the study, or of a dataset under a backbone."""
+    return [cell for cell in STUDY.cells() if not pair or tuple(cell[:2]) == pair]
+
+
+def pair_plan(wildcards):
+    """What is needed of the study where the rest of its datasets and backbones has no say."""
+    whole = json.loads(plan())
+    of_pair = {
+        "datasets": [wildcards.dataset],
+        "backbones": [wildcards.backbone],
+        "references": {},
+        "thumbnails": True,
+        "folds": {
+            name: count
+            for name, count in whole["folds"].items()
+            if name == wildcards.dataset
+        },
+    }
+    return to_json(whole | of_pair)
 
 
 def plan():
@@ -174,6 +202,9 @@ PAGE = f"{RESULTS}/report.html"
 ADVICE = [
     f"{RESULTS}/tables/recommendation.md",
     f"{RESULTS}/tables/recommendation.csv",
+]
+DECIDED = [
+    *expand(f"{RESULTS}/tables/{{pair}}.recommendation.json", pair=PAIRS),
     *expand(f"{RESULTS}/figures/{{pair}}.labels.svg", pair=PAIRS),
 ]
 # Which images the recommended row confuses, and which labels look wrong.

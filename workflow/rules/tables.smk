@@ -64,35 +64,58 @@ rule figures:
         "python -m workflow.scripts.figures --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
 
 
-# It takes nothing from the tables but waits for them, so that what to use is the last word in the terminal. Not as an
-# ancient input: Snakemake asks no further whether what is after a job that runs has to run for reasons of its own.
+# Of one dataset and backbone, from their cells alone: what another dataset comes to makes nothing of it anew.
 rule recommendation:
     input:
-        metrics=all_metrics,
-        predictions=all_predictions,
+        metrics=pair_metrics,
+        predictions=pair_predictions,
+    output:
+        f"{RESULTS}/tables/{{dataset}}.{{backbone}}.recommendation.json",
+        in_report(f"{RESULTS}/figures/{{dataset}}.{{backbone}}.labels.svg"),
+    log:
+        f"{RESULTS}/logs/{{dataset}}/{{backbone}}/recommendation.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        plan=pair_plan,
+        folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
+        code=code_hash(SCRIPTS / "recommend.py"),
+    message:
+        "{wildcards.dataset}, {wildcards.backbone}: deciding what to use"
+    shell:
+        'eval "$STUDY_SHELL"; '
+        "python -m workflow.scripts.recommend --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+
+
+# It takes nothing from the tables but waits for them, so that what to use is the last word in the terminal. Not as an
+# ancient input: Snakemake asks no further whether what is after a job that runs has to run for reasons of its own.
+rule recommendations:
+    input:
+        decided=DECIDED,
         tables=f"{RESULTS}/tables/results.csv",
     output:
         [in_report(path) for path in ADVICE],
     log:
-        f"{RESULTS}/logs/recommendation.log",
+        f"{RESULTS}/logs/recommendations.log",
     localrule: True
     conda:
         ENVIRONMENT
     params:
         plan=plan(),
         folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
-        code=code_hash(SCRIPTS / "recommend.py"),
+        code=code_hash(SCRIPTS / "recommendations.py"),
     message:
-        "deciding what to use"
+        "saying what to use"
     shell:
         'eval "$STUDY_SHELL"; '
-        "python -m workflow.scripts.recommend --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+        "python -m workflow.scripts.recommendations --plan {params.plan:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule confusions:
     input:
         features=f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
-        advice=f"{RESULTS}/tables/recommendation.csv",
+        advice=f"{RESULTS}/tables/{{dataset}}.{{backbone}}.recommendation.json",
     output:
         [
             in_report(f"{RESULTS}/tables/{{dataset}}.{{backbone}}.{kind}.{suffix}")
@@ -108,7 +131,7 @@ rule confusions:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        plan=plan(),
+        plan=pair_plan,
         folder=lambda wildcards, output: os.path.dirname(os.path.dirname(output[0])),
         supports=supports_option,
         code=code_hash(SCRIPTS / "confusions.py"),
@@ -117,8 +140,7 @@ rule confusions:
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.confusions --plan {params.plan:q} --folder {params.folder:q}"
-        " --dataset {wildcards.dataset} --backbone {wildcards.backbone} --features {input.features:q}"
-        " {params.supports} 2>&1 | tee {log:q}"
+        " --features {input.features:q} {params.supports} 2>&1 | tee {log:q}"
 
 
 # One page for a browser that shows all of it. After the tables: what they have found is on the page too.
@@ -126,7 +148,7 @@ rule page:
     input:
         metrics=all_metrics,
         predictions=all_predictions,
-        tables=[*TABLES, *ADVICE],
+        tables=[*TABLES, *DECIDED],
     output:
         in_report(PAGE),
     log:

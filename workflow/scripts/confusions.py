@@ -1,8 +1,6 @@
 """List what the recommended row of a dataset confuses, image by image, and which labels of the support look wrong."""
 
 import argparse
-import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from workflow.lib.evaluation import label_errors, support_files
 from workflow.lib.features import store
 from workflow.lib.features.store import Features
 from workflow.lib.jobs.entry import run
-from workflow.lib.reporting import confusion_files, confusions, saved
+from workflow.lib.reporting import confusion_files, confusions, options, recommendation_files, saved
 from workflow.lib.reporting.confusion_files import Subject
 from workflow.lib.reporting.results import Plan
 from workflow.lib.reporting.tables import name, shots_heading
@@ -23,22 +21,14 @@ from workflow.lib.reporting.tables import name, shots_heading
 
 def main() -> None:
     arguments = _arguments()
-    plan = Plan(**json.loads(arguments.plan))
-    dataset, backbone = arguments.dataset, arguments.backbone
+    plan, ((dataset, backbone),) = arguments.plan, arguments.plan.pairs()
     features = store.read(arguments.features)
     into, title = arguments.folder / "tables" / f"{dataset}.{backbone}", f"{dataset}, {backbone}"
-    advice = _advice(arguments.folder / "tables" / "recommendation.csv", dataset, backbone)
+    advice = recommendation_files.read(arguments.folder, dataset, backbone)["lines"][-1]
     for suffix, text in _confusions(plan, arguments.folder, advice, features, title).items():
         files.write_text(into.with_name(f"{into.name}.confusions.{suffix}"), text)
-    for suffix, text in _label_errors(plan, arguments, features, title).items():
+    for suffix, text in _label_errors(plan, arguments.supports, features, title).items():
         files.write_text(into.with_name(f"{into.name}.label_errors.{suffix}"), text)
-
-
-def _advice(path: Path, dataset: str, backbone: str) -> Mapping[str, str]:
-    """The line of the recommendation with the most labels."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = [line for line in csv.DictReader(file) if (line["dataset"], line["backbone"]) == (dataset, backbone)]
-    return lines[-1]
 
 
 def _confusions(
@@ -59,8 +49,8 @@ def _confusions(
     }
 
 
-def _label_errors(plan: Plan, arguments: argparse.Namespace, features: Features, title: str) -> Mapping[str, str]:
-    train, rows = features.splits["train"], _labelled(plan, arguments, features)
+def _label_errors(plan: Plan, supports: str, features: Features, title: str) -> Mapping[str, str]:
+    train, rows = features.splits["train"], _labelled(plan, supports, features)
     found = label_errors.suspects(train.x, rows, train.y[rows], len(features.classnames))
     images = confusions.named(features.files.get("train"), rows[found.places])
     return {
@@ -69,24 +59,20 @@ def _label_errors(plan: Plan, arguments: argparse.Namespace, features: Features,
     }
 
 
-def _labelled(plan: Plan, arguments: argparse.Namespace, features: Features) -> Labels:
+def _labelled(plan: Plan, supports: str, features: Features) -> Labels:
     """The images of train that some seed's support has with the most shots; all where they are cross-validated."""
-    if arguments.dataset in plan.folds:
+    if plan.datasets[0] in plan.folds:
         return np.arange(len(features.splits["train"].y))
     if not any(method["learns"] for method in plan.methods):
         return np.arange(0)  # no support was drawn
     shots = max(plan.shots, key=lambda shots: float("inf") if shots == ALL else int(shots))
     seeds = range(1 if shots == ALL else plan.seeds)
-    drawn = [support_files.support(features, shots, seed, arguments.supports, allow_fewer=True) for seed in seeds]
+    drawn = [support_files.support(features, shots, seed, supports, allow_fewer=True) for seed in seeds]
     return np.unique(np.concatenate(drawn))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", required=True, help="the study's grid and protocol as JSON")
-    parser.add_argument("--folder", required=True, type=Path, help="results/<study>")
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--backbone", required=True)
+    parser = options.parser(__doc__)
     parser.add_argument("--features", required=True, type=Path, help="features file of the dataset")
     parser.add_argument("--supports", default="", help="where supports are read from, if they are not drawn")
     return parser.parse_args()

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from workflow.lib.data.index import Index
 from workflow.lib.encoding import shards
 from workflow.lib.encoding.shards import Part, Shard
 from workflow.lib.errors import UserError
-from workflow.lib.features import arrays, npz, npz_arrays, store
+from workflow.lib.features import arrays, npz, npz_arrays, store, took
 from workflow.lib.features.store import Features
 from workflow.lib.jobs import devices, entry, logs
 
@@ -68,6 +69,7 @@ def rename(gathered: Path, out: Path) -> None:
             os.link(gathered, temporary)
         except OSError:
             shutil.copyfile(gathered, temporary)
+    took.follow(gathered, out)
 
 
 def write(out: Path, made: Features | arrays.Array) -> None:
@@ -112,13 +114,16 @@ def from_images(arguments: argparse.Namespace) -> None:
     if arguments.index is None:
         raise UserError(f"dataset {arguments.dataset} has no images: its backbones are given")
     found, shard = index.read_index(arguments.index), Shard(arguments.shard, arguments.shards)
+    began = time.perf_counter()
     part = extract(arguments, found, shard)
+    part = replace(part, seconds=time.perf_counter() - began)
     if part.metadata is not None:
         # Which list of images these are of, and by which names the model knows the classes.
         listed = {"index": found.fingerprint()} | ({"names": found.prompt_names()} if found.names else {})
         part = replace(part, metadata=part.metadata | listed)
     if shard.count == 1:
         write(arguments.out, (shards.gather_array if part.array else shards.gather)(found, [part]))
+        shards.say_how_long(arguments.out, found, [part])
     else:
         shards.write(arguments.out, part)
         log.info("wrote %s: %s, %d images", arguments.out, shard, 0 if part.x is None else len(part.x))

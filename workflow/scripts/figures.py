@@ -1,21 +1,19 @@
 """Draw the figures of a study from its cells' records."""
 
-import argparse
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from workflow.lib.jobs.entry import run
-from workflow.lib.reporting import figures, reliability
-from workflow.lib.reporting.results import Plan, gather
+from workflow.lib.reporting import figures, options, reliability
+from workflow.lib.reporting.results import gather
 
 FORMATS = ("svg", "pdf", "png")
 
 
 def main() -> None:
-    arguments = _arguments()
-    plan = Plan(**json.loads(arguments.plan))
+    arguments = options.parser(__doc__).parse_args()
+    plan = arguments.plan
     results = gather(plan, arguments.folder)
     for dataset, backbone in plan.pairs():
         _write(figures.accuracy_figure(results, dataset, backbone), arguments.folder, f"{dataset}.{backbone}")
@@ -28,13 +26,6 @@ def main() -> None:
 def _write(figure: Figure, folder: Path, name: str) -> None:
     for suffix in FORMATS:
         figures.write(figure, folder / "figures" / f"{name}.{suffix}")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", required=True, help="the study's grid and protocol as JSON")
-    parser.add_argument("--folder", required=True, type=Path, help="results/<study>")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

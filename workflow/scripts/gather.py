@@ -29,6 +29,7 @@ def main() -> None:
         arrays.write(arguments.out, shards.gather_array(found, parts))
     else:
         store.write(arguments.out, shards.gather(found, parts))
+    shards.say_how_long(arguments.out, found, parts)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ A study that is still running, or has failed cells, gives a page of what there i
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from workflow.lib import files
@@ -13,7 +12,7 @@ from workflow.lib.jobs.entry import run
 from workflow.lib.page.content import content
 from workflow.lib.page.document import document
 from workflow.lib.page.layout import Source
-from workflow.lib.reporting import comparison, missing
+from workflow.lib.reporting import comparison, missing, options
 from workflow.lib.reporting.results import Plan, gather
 
 
@@ -21,7 +20,7 @@ def main() -> None:
     arguments = _arguments()
     if arguments.plan and len(arguments.folders) > 1:
         raise UserError(f"--plan is that of one study; found {len(arguments.folders)} folders")
-    plans = [Plan(**json.loads(arguments.plan)) if arguments.plan else Plan.read(one) for one in arguments.folders]
+    plans = [arguments.plan or Plan.read(one) for one in arguments.folders]
     if repeated := next((plan.study for i, plan in enumerate(plans) if plan.study in [p.study for p in plans[:i]]), ""):
         raise UserError(f"two studies are called {repeated}; allowed: studies of different names")
     made = [source(folder, plan) for folder, plan in zip(arguments.folders, plans, strict=True)]
@@ -48,7 +47,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="results/<study>")
     parser.add_argument("--out", required=True, type=Path, help="the file to write")
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of the datasets (default: data)")
-    parser.add_argument("--plan", default="", help="the grid and protocol of a study that is not complete, as JSON")
+    parser.add_argument(
+        "--plan", type=options.plan, help="the grid and protocol of a study that is not complete, as JSON"
+    )
     return parser.parse_args()
 
 

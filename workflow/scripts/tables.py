@@ -11,13 +11,23 @@ from workflow.lib import files
 from workflow.lib.errors import UserError
 from workflow.lib.features.duplicates import Report
 from workflow.lib.jobs.entry import run
-from workflow.lib.reporting import balance, calibration, comparison, missing, references, rendering, summaries, tables
-from workflow.lib.reporting.results import Plan, Results, gather, tidy, trainings
+from workflow.lib.reporting import (
+    balance,
+    calibration,
+    comparison,
+    missing,
+    options,
+    references,
+    rendering,
+    summaries,
+    tables,
+)
+from workflow.lib.reporting.results import Results, gather, tidy, trainings
 
 
 def main() -> None:
     arguments = _arguments()
-    plan = Plan(**json.loads(arguments.plan))
+    plan = arguments.plan
     pending = [tuple(key) for key in json.load(sys.stdin)] if arguments.early else []
     results = gather(plan, arguments.folder, frozenset(pending))
     partial = arguments.partial or arguments.early
@@ -107,9 +117,7 @@ def write(results: Results, made: Mapping[str, tables.Table], folder: Path) -> N
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", required=True, help="the study's grid and protocol as JSON")
-    parser.add_argument("--folder", required=True, type=Path, help="results/<study>")
+    parser = options.parser(__doc__)
     parser.add_argument(
         "--duplicates", nargs="*", default=[], type=Path, help="what splits share, a file for each table"
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from methods.contract.base import Projection
 from workflow.lib.data.index import Index
 from workflow.lib.errors import UserError
-from workflow.lib.features import arrays, tensorfile
+from workflow.lib.features import arrays, tensorfile, took
 from workflow.lib.features.blocks import Array, Rows
 from workflow.lib.features.store import Features, Split
 from workflow.lib.features.tensorfile import TensorFile
@@ -68,6 +68,7 @@ class Part:
     array: str = ""
     projection: Projection | None = None
     absent: str = ""
+    seconds: float = 0.0  # that its making took
 
 
 def write(path: str | os.PathLike[str], part: Part) -> None:
@@ -77,7 +78,7 @@ def write(path: str | os.PathLike[str], part: Part) -> None:
     made: dict[str, Rows] = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     if part.projection is not None:
         made |= part.projection._asdict()
-    beside = {"array": part.array, "absent": part.absent}
+    beside = {"array": part.array, "absent": part.absent, "seconds": part.seconds}
     tensorfile.write(path, made, {"part": numbers | beside, "made": part.metadata, "left_out": dict(part.left_out)})
 
 
@@ -91,6 +92,13 @@ def read(path: str | os.PathLike[str]) -> Part:
     numbers, made, left_out = (file.metadata[key] for key in ("part", "made", "left_out"))
     last = Projection(*(np.asarray(file[key]) for key in Projection._fields)) if "weight" in file else None
     return Part(**numbers, x=x, views=views, text=text, metadata=made, left_out=left_out, projection=last)
+
+
+def say_how_long(path: str | os.PathLike[str], index: Index, parts: Sequence[Part]) -> None:
+    """Write down beside the features, or an array, what all of its parts took."""
+    made = next((part.metadata for part in parts if part.metadata is not None), {})
+    images = sum(map(len, index.splits.values()))
+    took.write(path, sum(part.seconds for part in parts), images, str(made.get("device", "")))
 
 
 def gather(index: Index, parts: Sequence[Part]) -> Features:

@@ -32,6 +32,11 @@ def traced(head: Callable[[Tensor], Tensor], dim: int, device: str) -> Program:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its types out
     """Runs every operation, and writes down those on what came from x: all others give constants."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: it would take two seconds to import torch's compiler, only to keep it away from here."""
+        return False
+
     def __init__(self, x: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self.write = Writer()

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from methods.contract import exporting
 from methods.contract.base import Array, Candidate, Replica, Task
 from methods.contract.per_queries import PerQueries
 from methods.contract.program import Program
@@ -41,11 +42,30 @@ CPU_CHUNK = 16 * 2**20  # bytes that a chunk of replicas works on: more of them 
 GPU_CHUNK = 0.25  # likewise as a share of the GPU's memory
 CPU_SLICE = 2**20  # bytes of (R, M, D) intermediates in a slice of queries
 GPU_SLICE = 2**28
+MOVED, ROWS = 0.1, 256  # by how much an untrained head is moved, and rows that it classifies at a time
 
 
 def trainable(method: Trainable, task: Task, replica: Replica) -> int:
     """How many numbers one replica learns."""
     return sum(weight.numel() for weight in Head(method, task, [replica]).weights.values())
+
+
+def untrained(method: Trainable, task: Task, replica: Replica) -> Program:
+    """The classifier of one replica as data, with weights moved at random: near its start a head may be linear that is
+    not. Raises CannotShipError where it can't be written down.
+    """
+    head, noise = Head(method, task, [replica]), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in head.weights.values():
+            weight += MOVED * torch.randn(weight.shape, generator=noise).to(weight)
+        head.train(False)
+        classify = head.folded()
+
+        def logits(x: Array) -> Tensor:
+            given = torch.as_tensor(x, device=task.device)
+            return torch.cat([classify(given[start : start + ROWS])[0] for start in range(0, len(x), ROWS)])
+
+        return exporting.export(logits, lambda: traced(head, task.dim, task.device), task.supports[replica.seed].x)
 
 
 def train(method: Trainable, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:

@@ -12,7 +12,7 @@ from methods.contract.shots import ALL, ZERO
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cross_validation, scoring, support_files, supports, whole
 from workflow.lib.evaluation.cross_validation import KEPT, Keeping, Table
-from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Judge, Queries
+from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Judge, Queries, Weigh
 from workflow.lib.features.blocks import Rows
 from workflow.lib.features.store import Features, Split
 
@@ -219,7 +219,13 @@ class Bench:
         lengths = np.sqrt(np.einsum("nvd,nvd->nv", wanted, wanted))  # without a copy, which a norm would make
         return Support(x, y, _made_unit(wanted), lengths)
 
-    def judge(self, raw: bool, needs: Needs = (), held_out: Mapping[Replica, Table] | None = None) -> Judge:
+    def judge(
+        self,
+        raw: bool,
+        needs: Needs = (),
+        held_out: Mapping[Replica, Table] | None = None,
+        weigh: Weigh | None = None,
+    ) -> Judge:
         """The evaluator's side: the reported split, `val` where a regime looks at it, and the scores out of folds."""
         val = self._queries("val", raw, needs) if self.cell.looks_at_val else None
         classes = len(self.features.classnames)
@@ -227,7 +233,7 @@ class Bench:
         # Of a fold's images nothing is chosen, and accuracies alone add up to that of all images.
         metric = self.cell.metric if self.without is None else "accuracy"
         on_val = [regime for regime in self.cell.regimes if self.cell.calibrated_on(regime).startswith("val")]
-        return Judge(self.cell.regimes, classes, report, val, self._few, metric, held_out, on_val)
+        return Judge(self.cell.regimes, classes, report, val, self._few, metric, held_out, on_val, weigh)
 
     def _queries(self, split: str, raw: bool, needs: Needs) -> Queries:
         part = self.features.splits[split]

@@ -3,13 +3,25 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from methods.contract.base import ARRAYS, Array, Method, Replica, Task
 from workflow.lib.engine import checkpoints
-from workflow.lib.evaluation import calibration, calibrator, engines, fitting, needs, scoring, trust, tuning, whole
+from workflow.lib.evaluation import (
+    calibration,
+    calibrator,
+    engines,
+    fitting,
+    needs,
+    scoring,
+    trust,
+    tuning,
+    weighing,
+    whole,
+)
 from workflow.lib.evaluation.bench import Bench
 from workflow.lib.evaluation.cross_validation import HeldOut, Table
 from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Choice, Outcome, in_numpy
@@ -24,6 +36,7 @@ class Result:
     trainable: int
     outcomes: Mapping[int, Outcome]
     reason: str = ""
+    size: int | None = None  # bytes of its classifier as it is shipped; None where it can't be
 
 
 def resumable(path: Path, made_of: str, log: Callable[[str], None], seconds: float) -> AbstractContextManager[float]:
@@ -56,7 +69,14 @@ def _whole(bench: Bench, results: Sequence[Result]) -> Result:
         seed: whole.joined([one.outcomes[seed] for one in results], rows, curve=bench.cell.metric == "accuracy")
         for seed in results[0].outcomes
     }
-    return replace(results[0], trainable=max(result.trainable for result in results), outcomes=outcomes)
+    trainable = max(result.trainable for result in results)
+    return replace(results[0], trainable=trainable, outcomes=outcomes, size=_largest(results))
+
+
+def _largest(results: Iterable[Result]) -> int | None:
+    """The most bytes of them; None where one of them can't be shipped."""
+    sizes = [result.size for result in results]
+    return None if None in sizes else max(size for size in sizes if size is not None)
 
 
 def _evaluate(bench: Bench, method: Method) -> list[Result]:
@@ -102,7 +122,7 @@ def _tuned(bench: Bench, results: Sequence[Result]) -> Result:
     }
     for outcome in outcomes.values():
         outcome.notes += [f"not tuned with {one.variant}: {one.reason}" for one in results if one.reason]
-    return Result(name, params, max(result.trainable for result in ran), outcomes)
+    return Result(name, params, max(result.trainable for result in ran), outcomes, size=_largest(ran))
 
 
 def _settings(swept: Iterable[str], result: Result) -> dict[str, Any]:
@@ -138,14 +158,15 @@ def _run(bench: Bench, method: Method, variants: Sequence[Mapping[str, Any]], ra
     replicas = [Replica(v["variant"], v["params"], seed) for v in variants for seed in range(bench.cell.seeds)]
     found = chosen(bench, method, task, replicas, raw, wanted)
     return [
-        Result(
-            variant["variant"],
-            variant["params"],
-            method.trainable(task, variant["params"]),
-            {replica.seed: found[replica] for replica in replicas if replica.variant == variant["variant"]},
-        )
+        _result(method, task, variant, {one.seed: found[one] for one in replicas if one.variant == variant["variant"]})
         for variant in variants
     ]
+
+
+def _result(method: Method, task: Task, variant: Mapping[str, Any], outcomes: Mapping[int, Outcome]) -> Result:
+    params = variant["params"]
+    size = weighing.of_head(method, task, params) if method.engine else outcomes[0].size
+    return Result(variant["variant"], params, method.trainable(task, params), outcomes, size=size)
 
 
 def chosen(
@@ -153,7 +174,7 @@ def chosen(
 ) -> dict[Replica, Outcome]:
     """What each replica comes to, after the cross-validation of its support where a regime chooses by it."""
     tables = bench.tables(method, task, replicas)
-    judge = bench.judge(raw, wanted, tables)
+    judge = bench.judge(raw, wanted, tables, None if method.engine else partial(weighing.of_candidate, method))
     found = fitting.outcomes(method, task, replicas, judge)
     # The whole support may take more steps than its folds: which candidate is which is known once it has been trained.
     chosen_by = tables if CROSS_VALIDATION in bench.cell.regimes else {}

@@ -38,6 +38,7 @@ class Queries:
         object.__setattr__(self, "x", read_only(self.x))
 
 
+Weigh = Callable[[Candidate, Floats], int | None]
 Score = tuple[float, ...]  # the larger the better; what follows the first number breaks ties
 
 
@@ -96,6 +97,7 @@ class Outcome(Course):
         self.choices = {regime: Choice() for regime in regimes}
         self.curve: list[float] = []
         self.cv_seconds = 0.0  # what the fits without a fold took
+        self.size: int | None = None  # bytes of the classifier as data, where it was weighed
 
     @property
     def seconds(self) -> float:
@@ -144,7 +146,8 @@ class Judge:
     """Scores candidates by the study's metric: on the reported split always, on `val` where a regime looks at it.
 
     `held_out` has what cross-validation has found, by replica: the score of a candidate by its number. A replica
-    without it has nothing to be chosen by. `on_val` are the regimes whose choices are calibrated on val.
+    without it has nothing to be chosen by. `on_val` are the regimes whose choices are calibrated on val. `weigh` says
+    how large a classifier is: it is asked once for each variant.
     """
 
     def __init__(
@@ -157,10 +160,11 @@ class Judge:
         metric: str = "accuracy",
         held_out: Mapping[Replica, Callable[[int], Score]] | None = None,
         on_val: Collection[str] = (),
+        weigh: Weigh | None = None,
     ) -> None:
         self._regimes, self._classes, self._metric = regimes, classes, metric
         self._report, self._val, self._few = report, val, few
-        self._held_out, self._on_val = held_out or {}, on_val
+        self._held_out, self._on_val, self._weigh = held_out or {}, on_val, weigh
         self._chooses_on_val = any(regime.startswith("val_") for regime in regimes)
 
     def outcome(self) -> Outcome:
@@ -182,6 +186,8 @@ class Judge:
                 for regime in self._regimes
             }
             outcomes[replica].add(candidate, logits[i], scores, reported[i], None if answers is None else answers[i])
+            if self._weigh and replica.seed == 0 and len(outcomes[replica].points) == 1:
+                outcomes[replica].size = self._weigh(candidate, in_numpy(self._report.x))
 
     def _score(self, regime: str, replica: Replica, val: scoring.Answers | None, i: int) -> Score:
         assert val is not None  # a regime that looks at val has it read

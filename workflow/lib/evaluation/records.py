@@ -73,6 +73,7 @@ def _variant(bench: Bench, result: Result) -> dict[str, Any]:
         "status": "n/a" if result.reason else "ok",
         "reason": result.reason,
         "trainable_parameters": result.trainable,
+        **({} if result.size is None else {"classifier_bytes": result.size}),
         "seeds": [
             {
                 "seed": seed,

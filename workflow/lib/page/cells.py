@@ -92,6 +92,7 @@ def _entry(record: Record, variant: Record, names: Sequence[str], curves: bool) 
     """One row in a cell: its parameters, its seeds, and means and deviations under each regime."""
     seeds = variant["seeds"]
     made: dict[str, Any] = {"params": variant["params"], "trainable": variant["trainable_parameters"]}
+    made |= {"bytes": variant["classifier_bytes"]} if "classifier_bytes" in variant else {}
     if variant["reason"]:
         return made | {"why": variant["reason"]}
     regimes = {record["protocol"]["select"]: seeds}

@@ -2,15 +2,15 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from workflow.lib.evaluation.protocol import REGIMES
+from workflow.lib.features import took
 from workflow.lib.page import answers, cells, duels, pictures, quantities, trust
 from workflow.lib.page.layout import Layout, Source
-from workflow.lib.page.recommendation import recommended
-from workflow.lib.reporting import balance, rendering
+from workflow.lib.reporting import balance, recommendation_files, rendering
 from workflow.lib.reporting.results import mean_ranks, trainings
 from workflow.lib.reporting.tables import LEVEL, peeking_caption, protocol
 
@@ -59,7 +59,7 @@ def _study(source: Source) -> dict[str, Any]:
     return {
         "name": plan.study,
         "protocol": protocol(plan),
-        "recommended": recommended(source.folder / "tables" / "recommendation.md"),
+        "recommended": list(_recommended(source)),
         "regimes": [plan.select, *plan.also],
         "report": plan.reported(),
         "by": plan.by,
@@ -75,6 +75,16 @@ def _study(source: Source) -> dict[str, Any]:
     }
 
 
+def _recommended(source: Source) -> Iterator[dict[str, Any]]:
+    """What is recommended on each dataset and backbone, where all cells are there that decide it."""
+    plan = source.results.plan
+    unfinished = {key[:2] for key in plan.cells() if key not in source.results.records}
+    for pair in plan.pairs():
+        if pair not in unfinished and recommendation_files.path(source.folder, *pair).is_file():
+            told = recommendation_files.read(source.folder, *pair)
+            yield {"dataset": pair[0], "backbone": pair[1], "lines": told["sentences"]}
+
+
 def _place(layout: Layout, pair: tuple[str, str]) -> dict[str, Any]:
     """A dataset under a backbone: its size, its prompts, what must be known of its images."""
     made: dict[str, Any] = {"dataset": pair[0], "backbone": pair[1], "notes": []}
@@ -85,6 +95,7 @@ def _place(layout: Layout, pair: tuple[str, str]) -> dict[str, Any]:
             continue
         notes = [*results.prompts(*pair), *results.missing_images(*pair)]
         made |= {"classes": found["classes"], "queries": found["queries"], "reported": plan.reported(pair[0])}
+        made["extraction"] = took.read(found["provenance"]["features"])
         made["notes"] = notes + balance.shifts(plan, source.predictions, pair)
         if largest := balance.majority(source.predictions, pair, plan.by):
             made["majority"] = [round(100 * largest[0], 2), largest[1]]

@@ -67,10 +67,11 @@ class Layout:
         A name that two studies share has the study behind it.
         """
         names = [name(row) for _, row in self.rows]
+        methods = (method for source in self.sources for method in source.results.plan.methods)
+        order = list(dict.fromkeys(method["label"] for method in methods))
         made = []
         for (i, row), label in zip(self.rows, names, strict=True):
             source = self.sources[i]
-            order = [method["label"] for method in source.results.plan.methods]
             learns = source.results.plan.cell(row[0], "1") != ZERO
             full = f"{label} · {source.results.plan.study}" if names.count(label) > 1 else label
             color = to_hex(figures.PALETTE[order.index(row[0]) % len(figures.PALETTE)]) if learns else ""

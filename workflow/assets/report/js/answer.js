@@ -13,9 +13,12 @@ function renderAnswer() {
 }
 
 /** What to use on a dataset: the first sentences, and the rest on demand. */
-function card({ where, lines: [first, ...rest] }) {
-  return h("article.card", {}, h("p.quiet", {}, where), h("p.recommended", {}, first), ...rest.slice(0, 1).map((line) => h("p", {}, line)),
-    rest.length > 1 ? h("details", {}, h("summary", {}, "How sure, what else, what more labels would give"), ...rest.slice(1).map((line) => h("p", {}, line))) : null);
+function card({ dataset, backbone, lines: [first, ...rest] }) {
+  const at = DATA.places.length > 1
+    ? h("button.place", { type: "button", "data-tip": "Show its table", onclick: () => { choose({ dataset, backbone }); jump("table"); } }, `${dataset}, ${backbone}`)
+    : `${dataset}, ${backbone}`;
+  return h("article.card", {}, h("p.quiet", {}, at), h("p.recommended", {}, first), ...rest.slice(0, 2).map((line) => h("p", {}, line)),
+    rest.length > 2 ? h("details", {}, h("summary", {}, "What it costs, how sure, what more labels would give"), ...rest.slice(2).map((line) => h("p", {}, line))) : null);
 }
 
 function unfinished(study) {

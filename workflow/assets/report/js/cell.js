@@ -75,6 +75,7 @@ function factsOf(entry, cell) {
   const params = Object.entries(entry.params).map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`);
   const lines = [
     ["method", cell.plugin], ["parameters", params.join(", ")], ["trainable numbers", entry.trainable.toLocaleString("en")],
+    ["shipped classifier", entry.bytes === undefined ? "" : `${entry.bytes.toLocaleString("en")} bytes`],
     ["memory", `${Math.round(cell.mb)} MB${cell.gpu_mb ? `, on the GPU ${Math.round(cell.gpu_mb)} MB` : ""}`],
     ["device", `${origin.device}, ${origin.threads} ${origin.threads === 1 ? "thread" : "threads"}`], ["commit", origin.commit],
     ["versions", versions], ["code", origin.code], ["features", origin.features], ["SHA-256 of the features", origin.features_sha256],

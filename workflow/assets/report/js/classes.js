@@ -16,7 +16,7 @@ function classesSection() {
   const body = h("div", { id: "classes-body" });
   const again = () => { renderClassChoice(chooser); renderClasses(body); };
   watch(["dataset", "backbone", "shots", "labels", "row"], () => { if (!made.start) again(); });
-  const made = section("classes", "Classes", "The recall of every class over all seeds at the chosen number of shots, and what is most often taken for what.", chooser, body);
+  const made = section("classes", "Classes", "One row at the chosen number of shots, all seeds together: how many images of each class it gets right, and what it takes for what.", chooser, body);
   made.start = again;
   return made;
 }
@@ -37,12 +37,15 @@ function renderClasses(body) {
   if (!found || !images.classnames) return fill(body, h("p.quiet", {}, "This page has no answers of that row at that number of shots."));
   const counts = new Map();
   for (const label of unpacked(images.labels, images.classnames.length)) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const trust = trusted.get(keyOf(at, row, shots()));
+  const columns = ["images", "recall, %", ...(trust?.sets ? ["in its set, %", "classes in the set"] : [])];
   const table = h("table.numbers.classes", {}, h("caption.unseen", {}, `Recall of each class, ${labelOf(row)}`),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), h("th.r", { scope: "col" }, "images"), h("th.r", { scope: "col" }, "recall, %"))),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), ...columns.map((name) => h("th.r", { scope: "col" }, name)))),
     h("tbody", {}, ...images.classnames.map((name, k) => h("tr", {}, h("th", { scope: "row", "data-order": name, "data-search": name }, h("span.label", {}, name)),
-      h("td.r", { "data-order": counts.get(k) ?? 0 }, String(counts.get(k) ?? 0)), recallCell(found.recall[k])))));
+      h("td.r", { "data-order": counts.get(k) ?? 0 }, String(counts.get(k) ?? 0)), recallCell(found.recall[k]), ...(trust?.sets ? setCells(trust.sets[k]) : [])))));
   const pairs = h("div", {}, h("h3", {}, "Most often confused"), h("ul.pairs", {}, ...found.confused.map(([a, b, times]) => pairItem(images, a, b, times, row))));
-  fill(body, h("div.halves", {}, h("div.scroll.tall", { tabindex: 0, role: "region", "aria-label": "Recall of each class" }, table), pairs));
+  const about = trust?.sets ? `Prediction sets are to hold the true class of ${trust.level ?? "the chosen share of"} % of all images. Of each class: how many of its images have it in their set, and how many classes these sets hold.` : null;
+  fill(body, about && h("p.about", { id: "sets-about" }, about), h("div.halves", {}, h("div.scroll.tall", { tabindex: 0, role: "region", "aria-label": "Recall of each class" }, table), pairs));
   new DataTable(table, { paging: false, searching: false, info: false, autoWidth: false, order: [[2, "asc"]],
     columnDefs: [{ targets: 0, type: "string" }, { targets: "_all", type: "known" }] });
   return body;
@@ -51,6 +54,12 @@ function renderClasses(body) {
 function recallCell(thousandths) {
   if (thousandths < 0) return h("td.r", { "data-order": "" }, "n/a");
   return h("td.r", { "data-order": thousandths }, h("span.meter", { "aria-hidden": "true", style: `--share:${thousandths / 10}%` }), (thousandths / 10).toFixed(1));
+}
+
+/** How many of a class's images have it in their prediction set, and how large these sets are. */
+function setCells(set) {
+  if (!set) return [0, 1].map(() => h("td.r", { "data-order": "" }, "n/a"));
+  return [h("td.r", { "data-order": set[0] }, set[0].toFixed(1)), h("td.r", { "data-order": set[1] }, set[1].toFixed(2))];
 }
 
 /** A pair of classes with pictures: wrong images of the first, examples of the second. */
@@ -67,7 +76,7 @@ function pairItem(images, a, b, times, row) {
 }
 
 const className = (images, k) => h("b", { "data-tip": images.classnames[k].length > 60 ? images.classnames[k] : null }, short(images.classnames[k], 60));
-const picture = (address, alt) => h("img", { src: address, alt, loading: "lazy" });
+const picture = (address, alt) => h("img", { src: address, alt, decoding: "async" });
 
 /** The images that one of two rows has right with most seeds and the other has not. */
 function disagreement(a, b) {
@@ -83,7 +92,7 @@ function disagreement(a, b) {
     groups[x && y ? "both" : x ? "first" : y ? "second" : "none"].push(i);
   }
   const said = [unpacked(first.said, images.classnames.length), unpacked(second.said, images.classnames.length)];
-  return h("div", { id: "disagreement" }, h("h3", {}, `Images at ${shotsName(DATA.shots[column])}`),
+  return h("div", { id: "disagreement" }, h("h3", {}, `Images on which they differ, with ${DATA.shots[column] === "all" ? "all labels" : shotsName(DATA.shots[column])}`),
     h("p", {}, `By most seeds both are right on ${groups.both.length}, the first alone on ${groups.first.length}, the second alone on ${groups.second.length}, neither on ${groups.none.length}.`),
     h("div.halves", {}, imageList(`Right by ${labelOf(a)} alone`, groups.first, images, said[1]), imageList(`Right by ${labelOf(b)} alone`, groups.second, images, said[0])));
 }

@@ -3,7 +3,9 @@
 const COSTS = {
   fit_seconds: ["fit, seconds", (entry, regime) => entry.stats?.[regime]?.[metricOf("fit_seconds")]?.[0]],
   trainable: ["trainable numbers", (entry) => entry.trainable],
+  bytes: ["shipped classifier, bytes", (entry) => entry.bytes],
 };
+const costNow = () => COSTS[state.cost] ?? COSTS.fit_seconds;
 
 function costSection() {
   const chart = h("div.chart", { id: "cost-chart" });
@@ -22,7 +24,7 @@ function costSection() {
 
 function costPoints() {
   const hidden = hiddenRows();
-  const [, read] = COSTS[state.cost] ?? COSTS.fit_seconds;
+  const [, read] = costNow();
   return rowsHere().filter((row) => !hidden.has(row)).flatMap((row) => {
     const entry = entryOf(place(), row, shots());
     const mean = entry?.stats?.[state.regime]?.[metric()]?.[0];
@@ -48,11 +50,12 @@ function costs(width) {
   const edge = (known.length ? Math.min(...known) : 1) / 3;
   for (const one of points) one.x = one.cost > 0 ? one.cost : edge;
   const what = DATA.metrics[metric()];
-  const [label] = COSTS[state.cost] ?? COSTS.fit_seconds;
+  const [label] = costNow();
   const front = frontOf(points);
+  const decades = Math.log10(Math.max(...points.map((one) => one.x)) / Math.min(...points.map((one) => one.x)));
   const chart = Plot.plot({
     width, height: Math.max(300, Math.min(480, width * 0.5)), marginLeft: 48, marginRight: 24, marginBottom: 44, style: chartStyle,
-    x: { type: "log", label, labelAnchor: "center", labelOffset: 36, grid: true, insetLeft: 14, insetRight: 14, tickFormat: (cost) => (Math.log10(cost) % 1 === 0 ? cost.toLocaleString("en", { maximumFractionDigits: 6 }) : "") },
+    x: { type: "log", label, labelAnchor: "center", labelOffset: 36, grid: true, insetLeft: 14, insetRight: 14, tickFormat: (cost) => (decades < 1.5 || Number.isInteger(Number(Math.log10(cost).toFixed(6))) ? tickText(cost) : "") },
     y: { label: `${what.label}${what.percent ? ", %" : ""}`, grid: true, nice: true },
     marks: [
       Plot.line(front, { x: "x", y: "mean", stroke: "currentColor", strokeOpacity: 0.35, strokeDasharray: "3 3", curve: "step-after" }),
@@ -67,12 +70,21 @@ function costs(width) {
   return pictured(chart, `${what.label} against ${label}, a dot for each of ${points.length} rows; the line of the best is listed below.`);
 }
 
+/** What the features took, which every row shares; nothing where that was not recorded. */
+function extractionHere() {
+  const { seconds: took, images, device } = DATA.places[place()].extraction ?? {};
+  if (took === undefined) return null;
+  return h("p.notes", { id: "extraction" }, `Before any of this, once for all rows: ${costText(took)} seconds to take ${images.toLocaleString("en")} images through the backbone${device ? ` on ${device}` : ""}.`);
+}
+
+/** A number on an axis: 0.01, 5, 20k, 3M. */
+const tickText = (cost) => (cost < 1000 ? String(Number(cost.toPrecision(3))) : d3.format("~s")(cost));
 const short = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 const costText = (cost) => (cost >= 100 ? Math.round(cost).toLocaleString("en") : String(Number(cost.toPrecision(3))));
 
 function renderFront(box) {
   const front = frontOf(costPoints());
-  const [label] = COSTS[state.cost] ?? COSTS.fit_seconds;
+  const [label] = costNow();
   fill(box, h("p.notes", {}, front.length ? "On the line: " : "", ...front.flatMap((one, i) => [
-    i ? "; " : "", h("b", {}, labelOf(one.row)), ` ${shown(metric(), one.mean)} (${label}: ${costText(one.cost)})`])));
+    i ? "; " : "", h("b", {}, labelOf(one.row)), ` ${shown(metric(), one.mean)} (${label}: ${costText(one.cost)})`])), extractionHere());
 }

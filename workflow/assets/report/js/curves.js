@@ -45,11 +45,12 @@ function curves(width, box) {
   const chart = Plot.plot({
     width, height: Math.max(320, Math.min(560, width * 0.55)), marginLeft: 48, marginRight: 36, marginBottom: 44, style: chartStyle,
     x: imagesScale,
-    y: { label: `${what.label}${what.percent ? ", %" : ""}`, grid: true, nice: true },
+    // Bands that show one at a time don't press the lines together.
+    y: { label: `${what.label}${what.percent ? ", %" : ""}`, grid: true, nice: true, ...(lines.length > QUIET ? { domain: d3.extent(points, (one) => one.mean) } : {}) },
     marks: [
       imagesAxis(columns),
       lines.length <= BANDS ? lines.map(({ row, points }) => Plot.areaY(points, {
-        x: "images", y1: "low", y2: "high", fill: colorOf(row), fillOpacity: 0.14, className: `row-${row} band`,
+        x: "images", y1: "low", y2: "high", fill: colorOf(row), fillOpacity: 0.14, className: `row-${row} band`, clip: true,
       })) : [],
       lines.map(({ row, points }) => Plot.lineY(points, {
         x: "images", y: "mean", stroke: colorOf(row), strokeWidth: 1.6, strokeDasharray: dashOf(row), className: `row-${row}`,
@@ -82,7 +83,7 @@ function renderLegend(legend, chart) {
     onclick: () => choose({ rows: toggled(state.rows, row) }),
     onmouseenter: () => emphasize(chart.parentElement, row), onmouseleave: () => emphasize(chart.parentElement, null),
     onfocus: () => emphasize(chart.parentElement, row), onblur: () => emphasize(chart.parentElement, null),
-  }, swatch(row), h("span.label", {}, labelOf(row)), h("span.value", {}, end(row) === undefined ? "" : shown(metric(), end(row))));
+  }, swatch(row), h("span.label", {}, named(row)), h("span.value", {}, end(row) === undefined ? "" : shown(metric(), end(row))));
   const focus = document.activeElement?.closest?.(".key")?.dataset.row;
   fill(legend, ...rows.map(button));
   if (focus !== undefined) legend.querySelector(`[data-row="${focus}"]`)?.focus();

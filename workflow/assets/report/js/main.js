@@ -17,21 +17,34 @@ function renderChoices() {
     choice("Shots", DATA.shots.map((name) => [name, shotsName(name)]), state.shots, (shots) => choose({ shots })));
 }
 
-function jump(id) {
-  const target = byId(id);
-  target.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+const jump = (id) => (state.at === id ? show(id) : choose({ at: id }));
+
+/** Bring a section into view; those above it are made first, which takes their full height. */
+function show(id, behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth") {
+  const target = shownSections.find((one) => one.id === id);
+  if (!target) return;
+  shownSections.slice(0, shownSections.indexOf(target) + 1).forEach(start);
+  target.scrollIntoView({ behavior });
   target.setAttribute("tabindex", "-1");
   target.focus({ preventScroll: true });
 }
 
+let shownSections = [];
+const start = (one) => { one.start?.(); one.start = null; };
+
 /** Sections are made when they come near the window, and all of them for the printer. */
 function begin(sections) {
-  const start = (one) => { one.start?.(); one.start = null; };
   const watcher = new IntersectionObserver((found) => {
     for (const { isIntersecting, target } of found) if (isIntersecting) { watcher.unobserve(target); start(target); }
   }, { rootMargin: "400px" });
   for (const one of sections) if (one.start) watcher.observe(one);
-  addEventListener("beforeprint", () => sections.forEach(start));
+  const closed = () => document.querySelectorAll("header details:not([open])");
+  addEventListener("beforeprint", () => {
+    sections.forEach(start);
+    const opened = [...closed()];
+    for (const one of opened) one.open = true;
+    addEventListener("afterprint", () => { for (const one of opened) one.open = false; }, { once: true });
+  });
 }
 
 function main() {
@@ -41,6 +54,7 @@ function main() {
     return;
   }
   const sections = SECTIONS.map((make) => make()).filter(Boolean);
+  shownSections = sections;
   fill(byId("main"), ...sections);
   fill(byId("jumps"), ...sections.map((one) => h("button.jump", { type: "button", onclick: () => jump(one.id) }, one.querySelector("h2").textContent)));
   byId("skip").addEventListener("click", (event) => { event.preventDefault(); jump("table"); });
@@ -50,8 +64,10 @@ function main() {
   begin(sections);
   watchTips();
   watchCell();
+  watch(["at"], () => show(state.at));
   fill(byId("footer"), h("p.quiet", {}, `Made ${DATA.made}. Every number is in tables/results.csv. `,
     "Tables by DataTables (MIT), charts by Observable Plot and D3 (ISC); licences in the project's workflow/assets/report/vendor."));
+  show(state.at, "auto");
 }
 
 const SECTIONS = [

@@ -21,6 +21,12 @@ function swatch(row) {
   );
 }
 
+/** A row's name, its parameters quieter than its method. */
+function named(row) {
+  const [name, method] = [labelOf(row), DATA.rows[row].label];
+  return name.startsWith(`${method} (`) ? [method, h("span.quiet", {}, name.slice(method.length))] : [name];
+}
+
 /** A chart's options that are the same everywhere. */
 const chartStyle = { background: "transparent", color: "inherit", fontFamily: "inherit", fontSize: "12px", overflow: "visible" };
 

@@ -17,6 +17,7 @@ const DEFAULTS = {
   b: "",
   row: "",
   cell: "",
+  at: "", // the section that was last asked for
 };
 const state = { ...DEFAULTS };
 const watchers = [];

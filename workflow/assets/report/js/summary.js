@@ -23,7 +23,7 @@ function renderSummary(box) {
       ...DATA.places.map((one) => h("th.r", { scope: "col" }, backbones.length > 1 ? `${one.dataset}, ${one.backbone}` : one.dataset)),
       ...["mean", "mean rank", "won", "undecided", "lost"].map((text) => h("th.r", { scope: "col" }, text)))),
     h("tbody", {}, ...rows.map((row, i) => h("tr", {},
-      h("th.name", { scope: "row", "data-order": labelOf(row), "data-search": labelOf(row) }, h("span.line.two", {}, swatch(row), h("span.label", {}, labelOf(row)))),
+      nameHead(row),
       ...grid[i].map((value, j) => cell(value, marks[j].get(i))), cell(means[i], best.get(i)),
       h("td.r", { "data-order": DATA.ranks[row] ?? "" }, DATA.ranks[row]?.toFixed(2) ?? "n/a"), ...scores(row)))));
   fill(box, table);
@@ -45,7 +45,7 @@ function peekingSection() {
   if (!gaps && regimes.length < 2) return null;
   const box = h("div", { id: "peeking-box" });
   watch(["dataset", "backbone", "metric", "shots", "rows", "labels"], () => { if (!made.start) renderPeeking(box, gaps, regimes); });
-  const about = [gaps ? DATA.studies[0].peeking : "", regimes.length > 1 ? regimes.map((name) => `${name}: ${DATA.regimes[name]}.`).join(" ") : ""].join(" ");
+  const about = [...(gaps ? new Set(DATA.studies.map((study) => study.peeking)) : []), regimes.length > 1 ? regimes.map((name) => `${name}: ${DATA.regimes[name]}.`).join(" ") : ""].join(" ");
   const made = section("peeking", regimes.length > 1 ? "Regimes and peeking" : "Peeking", about, box);
   made.start = () => renderPeeking(box, gaps, regimes);
   return made;
@@ -61,11 +61,11 @@ function renderPeeking(box, gaps, regimes) {
   const gapOf = (row, column) => entryOf(place(), row, column)?.gap;
   const gapTable = h("table.numbers", {}, h("caption", {}, "Peeking gap in points"),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "method"), ...columns.map((column) => h("th.r", { scope: "col" }, shotsName(DATA.shots[column]))))),
-    h("tbody", {}, ...rows.map((row) => h("tr", {}, named(row), ...columns.map((column) =>
+    h("tbody", {}, ...rows.map((row) => h("tr", {}, nameHead(row), ...columns.map((column) =>
       h("td.r", {}, gapOf(row, column) === undefined ? "–" : `+${gapOf(row, column).toFixed(2)}`))))));
   const sideBySide = h("table.numbers", {}, h("caption", {}, `${DATA.metrics[metric()].label} by regime, ${shotsName(state.shots)}`),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "method"), ...regimes.map((name) => h("th.r", { scope: "col" }, name)))),
-    h("tbody", {}, ...rows.map((row) => h("tr", {}, named(row), ...regimes.map((name) => {
+    h("tbody", {}, ...rows.map((row) => h("tr", {}, nameHead(row), ...regimes.map((name) => {
       const stats = statsOf(place(), row, shots(), metric(), name);
       return h("td.r", {}, stats ? shown(metric(), stats[0]) : "–", stats && stats[1] !== null ? h("span.sd", {}, `\u00a0± ${shown(metric(), stats[1])}`) : null);
     })))));
@@ -73,21 +73,29 @@ function renderPeeking(box, gaps, regimes) {
   fill(box, gaps ? region("Gaps by row", gapTable) : null, regimes.length > 1 ? region("Regimes side by side", sideBySide) : null);
 }
 
-const named = (row) => h("th.name", { scope: "row" }, h("span.line.two", {}, swatch(row), h("span.label", {}, labelOf(row))));
+const nameHead = (row) => h("th.name", { scope: "row", "data-order": labelOf(row), "data-search": labelOf(row) },
+  h("span.line.two", {}, swatch(row), h("span.label", {}, named(row))));
+
+const OPENED = 12; // missing cells of one reason that are listed without a click
+const LISTED = 200; // and that are listed at all
 
 /** Cells that are not there, and rows that could not run, each with the reason; nothing where there are none. */
 function missingSection() {
-  const lines = DATA.studies.flatMap((study) => study.missing.map(([path, why]) => [`${study.name}: ${path}`, why]));
+  const reasons = new Map();
+  for (const [path, why] of DATA.studies.flatMap((study) => study.missing)) {
+    if (!reasons.has(why)) reasons.set(why, []);
+    reasons.get(why).push(path);
+  }
   const unable = new Map();
   for (const entry of DATA.entries) if (entry.why) {
     const key = `${DATA.rows[entry.r].name}: ${entry.why}`;
     const where = DATA.places[entry.p];
     unable.set(key, (unable.get(key) ?? new Set()).add(`${where.dataset}, ${where.backbone}`));
   }
-  if (!lines.length && !unable.size) return null;
-  return section("missing", "Missing", null,
-    lines.length ? h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Missing cells" },
-      h("table.plain", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "cell"), h("th", { scope: "col" }, "why"))),
-        h("tbody", {}, ...lines.map(([path, why]) => h("tr", {}, h("td", {}, path), h("td", {}, why)))))) : null,
+  if (!reasons.size && !unable.size) return null;
+  return section("missing", "Missing", reasons.size ? "Cells that are not there, by the reason; the command of the study makes them." : "Rows that could not be run.",
+    ...[...reasons].map(([why, paths]) => h("details.reason", { open: paths.length <= OPENED },
+      h("summary", {}, `${paths.length} ${paths.length === 1 ? "cell" : "cells"}: ${why}`),
+      h("ul.notes", {}, ...paths.slice(0, LISTED).map((path) => h("li", {}, path)), paths.length > LISTED ? h("li", {}, `and ${paths.length - LISTED} more`) : null))),
     unable.size ? h("ul.notes", {}, ...[...unable].map(([text, where]) => h("li", {}, `${text} (${[...where].join("; ")})`))) : null);
 }

@@ -38,13 +38,15 @@ function numbersHere(rows, columns) {
   return grid;
 }
 
+/** Why a cell is missing, by its study and the end of its path. */
+const reasonsOf = new Map(DATA.studies.flatMap((study, i) =>
+  study.missing.map(([path, why]) => [`${i}|${path.split("/").slice(-5).join("/")}`, why])));
+
 function missingWhy(at, row, column) {
-  const study = DATA.studies[DATA.rows[row].study];
   const { dataset, backbone } = DATA.places[at];
   const shotsOf = DATA.rows[row].learns ? DATA.shots[column] : "0";
-  const end = `metrics/${dataset}/${backbone}/${DATA.rows[row].label}/${shotsOf}.json`;
-  const found = study.missing.find(([path]) => path.endsWith(end));
-  return found ? found[1] : entryOf(at, row, column)?.stats ? "not recorded" : "not in this study";
+  const why = reasonsOf.get(`${DATA.rows[row].study}|metrics/${dataset}/${backbone}/${DATA.rows[row].label}/${shotsOf}.json`);
+  return why ?? (entryOf(at, row, column)?.stats ? "not recorded" : "not in this study");
 }
 
 function renderTable() {
@@ -106,7 +108,7 @@ function nameCell(row) {
     onclick: () => choose({ rows: toggled(state.rows, row) }),
   }, "×");
   return h("th.name", { scope: "row", "data-order": label, "data-search": label }, h("span.line", {},
-    swatch(row), h("span.label", { "data-tip": label.length > 90 ? label : null }, label), hide));
+    swatch(row), h("span.label", { "data-tip": label.length > 90 ? label : null }, named(row)), hide));
 }
 
 /** Where a column's intervals begin and end. */
@@ -180,8 +182,13 @@ function tableShown() {
     columns: kept.map((j) => shotsName(DATA.shots[columns[j]])),
     rows: order.map((row) => [labelOf(row), kept.map((j) => cell(grid[all.indexOf(row)][j]))]),
     numbers: order,
-    caption: `${captionHere()} ${DATA.studies[0].protocol} ${DATA.level}`,
+    caption: [captionHere(), ...protocolsOf(order), DATA.level].join(" "),
   };
+}
+
+/** The protocols of the studies that these rows are of, each once. */
+function protocolsOf(rows) {
+  return [...new Set(rows.map((row) => DATA.studies[DATA.rows[row].study].protocol))];
 }
 
 /** What must be known of the numbers: marks, footnotes, the dataset's notes. */

@@ -1,0 +1,48 @@
+"""How large a classifier is as data: the bytes of the arrays that it is written down as when it is shipped."""
+
+import numpy as np
+
+from methods.contract import exporting
+from methods.contract.base import ARRAYS, Candidate, Floats, Method, Params, Replica, Task
+from methods.contract.program import Program
+from workflow.lib.jobs import memory
+
+
+def of_head(method: Method, task: Task, params: Params) -> int | None:
+    """That of a head that an engine trains: its shapes say it, whatever is learned. None where it can't be shipped."""
+    if not _shippable(method, params):
+        return None
+    seed = next(iter(task.supports))
+    try:
+        with np.errstate(all="ignore"):  # it is asked about points where no image is
+            return size(task.trainer().untrained(method, task, Replica("", params, seed)))
+    except Exception as error:  # an aside: whatever is wrong with the head, its training is where that is told
+        _free(error)
+        return None
+
+
+def of_candidate(method: Method, candidate: Candidate, x: Floats) -> int | None:
+    """That of a candidate of one replica, for queries `(M, D)` like `x`. None where it can't be shipped."""
+    if not _shippable(method, candidate.replicas[0].params):
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            return size(exporting.export(lambda queries: candidate.logits(queries)[0], candidate.program, x))
+    except Exception as error:  # likewise: `python -m methods check` and `snakemake ship` say what is wrong
+        _free(error)
+        return None
+
+
+def size(program: Program) -> int:
+    """The bytes of a program's arrays."""
+    return sum(array.nbytes for array in program.arrays.values())
+
+
+def _shippable(method: Method, params: Params) -> bool:
+    """Whether it takes no more of an image than its embedding, which is all that a shipped classifier gets."""
+    return not method.needs(params) & set(ARRAYS)
+
+
+def _free(error: Exception) -> None:
+    if memory.is_out_of_memory(error):
+        memory.release()
