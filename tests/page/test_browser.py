@@ -210,7 +210,7 @@ def test_classes_have_the_coverage_and_the_size_of_their_prediction_sets(browser
     browser.open(page, "#row=1")
     browser.everything()
     heads = browser.texts("#classes-body thead th")
-    assert heads == ["class", "images", "recall, %", "in its set, %", "classes in the set"]
+    assert heads == ["class", "images", "recall, %", "in set, %", "set size"]
     (second,) = (row for row in browser.texts("#classes-body tbody tr") if row.startswith(studies.NASTY[1]))
     assert second.split()[-2:] == ["100.0", "2.00"]
     assert "hold the true class of 90 % of all images" in browser.texts("#sets-about")[0]
@@ -278,3 +278,21 @@ def test_a_page_without_a_single_cell_opens(browser: Browser, tmp_path: Path) ->
     assert browser.texts(".warning")[0].startswith("Unfinished: 0 of 26")
     assert "not started" in browser.texts("#missing")[0]
     assert browser.complaints() == []
+
+
+def test_in_a_narrow_window_rows_of_one_method_can_still_be_told_apart(browser: Browser, page: Path) -> None:
+    """Their parameters come last in their names, and a line that is cut off would hide them."""
+    browser.open(page, width=400)
+    browser.everything()
+    for table in ("#numbers", "#summary-box"):
+        cut = f"""return [...document.querySelectorAll('{table} .label')].filter(
+            one => one.innerText.length < 60 && one.scrollHeight > one.clientHeight + 1).map(one => one.innerText)"""
+        assert browser.run(cut) == []
+
+
+def test_every_chart_is_on_paper(browser: Browser, page: Path) -> None:
+    """Before anybody has scrolled to it."""
+    browser.open(page)
+    browser.everything()
+    assert browser.run("return document.querySelectorAll('.chart').length") >= 5
+    assert browser.run("return document.querySelectorAll('.chart:empty').length") == 0

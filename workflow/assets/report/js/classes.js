@@ -38,7 +38,7 @@ function renderClasses(body) {
   const counts = new Map();
   for (const label of unpacked(images.labels, images.classnames.length)) counts.set(label, (counts.get(label) ?? 0) + 1);
   const trust = trusted.get(keyOf(at, row, shots()));
-  const columns = ["images", "recall, %", ...(trust?.sets ? ["in its set, %", "classes in the set"] : [])];
+  const columns = ["images", "recall, %", ...(trust?.sets ? ["in set, %", "set size"] : [])];
   const table = h("table.numbers.classes", {}, h("caption.unseen", {}, `Recall of each class, ${labelOf(row)}`),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), ...columns.map((name) => h("th.r", { scope: "col" }, name)))),
     h("tbody", {}, ...images.classnames.map((name, k) => h("tr", {}, h("th", { scope: "row", "data-order": name, "data-search": name }, h("span.label", {}, name)),

@@ -41,6 +41,8 @@ function begin(sections) {
   const closed = () => document.querySelectorAll("header details:not([open])");
   addEventListener("beforeprint", () => {
     sections.forEach(start);
+    // What has just been put there has not been measured yet, and the printer doesn't wait for that.
+    for (const chart of document.querySelectorAll(".chart:empty")) chart.redraw?.();
     const opened = [...closed()];
     for (const one of opened) one.open = true;
     addEventListener("afterprint", () => { for (const one of opened) one.open = false; }, { once: true });
