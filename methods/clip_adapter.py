@@ -50,8 +50,9 @@ class ClipAdapter(TrainedMethod):
         memory="8 * D + 2 * D**2",
         use="With few images and a good text; the number of classes does not change its size.",
         fails=(
-            "Where the text is poor: a small share r can't leave it. Its number of weights grows as D², so one "
-            "image of each class overfits at high rates."
+            "Where the text is poor: a small share r can't leave it, and with `recipe: study` BatchNorm costs accuracy "
+            "before anything is learned, so that it is below zero-shot on the quickstart's planes. Its number of "
+            "weights grows as D², so one image of each class overfits at high rates."
         ),
         passes=400,
     )
