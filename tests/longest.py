@@ -1,4 +1,4 @@
-"""The test files that take longest. They run first: with two workers, one of them would be left with the last."""
+"""The test files that take longest. They run first: with few workers, one of them would be left with the last."""
 
 from collections import Counter
 

@@ -39,7 +39,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     photographs(folder / "photographs")
     tiny.make(folder)
     write(folder, folder)
-    run(folder, snakefile=snakefile)
+    run(folder, "tables", snakefile=snakefile)
     return folder
 
 
@@ -53,7 +53,7 @@ def jobs(done: subprocess.CompletedProcess[str]) -> list[str]:
 def test_another_number_of_shards_makes_nothing_again(finished: Path, snakefile: Path, shards: int) -> None:
     try:
         write(finished, finished, shards=shards)
-        assert planned(finished, snakefile) == set()
+        assert planned(finished, snakefile, "tables") == set()
     finally:
         write(finished, finished)
 
@@ -75,13 +75,13 @@ def test_shards_give_the_same_bytes_and_leave_nothing_behind(finished: Path, sna
     whole, gathered = (took.read(home / FEATURES) for home in (finished, folder))
     assert {**whole, "seconds": 0} == {**gathered, "seconds": 0}
     assert min(whole["seconds"], gathered["seconds"]) > 0
-    assert planned(folder, snakefile) & {f"dataset photographs: {job}" for job in expected} == set()
+    assert planned(folder, snakefile, "tables") & {f"dataset photographs: {job}" for job in expected} == set()
 
 
 def test_a_change_of_the_images_goes_through_all_shards_again(finished: Path, snakefile: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "study"))
     write(folder, finished, shards=2, views=3)
-    found = {job for job in planned(folder, snakefile) if job.startswith("dataset")}
+    found = {job for job in planned(folder, snakefile, "tables") if job.startswith("dataset")}
     assert {"dataset photographs: shard 1 of 2 with tiny", "dataset photographs: gathering 2 shards"} <= found
 
 
@@ -100,7 +100,7 @@ def test_damaged_features_are_named_by_the_cell_that_uses_them_and_made_again_on
     assert line.startswith(f"error: {FEATURES}: damaged: ")
     assert "delete it, and the next run makes it anew" in line
     (folder / FEATURES).unlink()
-    run(folder, "--rerun-incomplete", snakefile=snakefile)
+    run(folder, FEATURES, "--rerun-incomplete", snakefile=snakefile)
     assert (folder / FEATURES).read_bytes() == (finished / FEATURES).read_bytes()
 
 

@@ -189,7 +189,7 @@ def outcome(folder: Path, results: str = "results/faults", features: str = "feat
 
 
 # What is made of the predictions, or after the tables; and the supports, which nothing needs.
-LATER = re.compile(r"results/(figures/|supports/|report\.html|tables/(recommendation|.*\.(confusions|label_errors))\.)")
+LATER = re.compile(r"results/(figures|supports|report\.html|tables/(.*\.)?(recommendation|confusions|label_errors)\.)")
 
 
 def up_to_tables(made: dict[str, Any]) -> dict[str, Any]:
