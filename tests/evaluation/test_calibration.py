@@ -109,6 +109,17 @@ def test_of_many_logits_a_part_is_enough(monkeypatch: pytest.MonkeyPatch) -> Non
     assert calibration.temperature(logits, labels) == calibration.temperature(logits[::2], labels[::2])
 
 
+def test_large_logits_are_kept_in_half_precision_by_their_distance_from_the_largest() -> None:
+    """As they are, float16 knows them to a whole number at 2000 and not at all at 100 000."""
+    logits, _ = drawn(50, seed=5)
+    for offset in (0.0, 2000.0, 1e5):
+        found = calibration.compact(logits + np.float32(offset))
+        assert found.dtype == np.float16
+        assert found.max(1).tolist() == [0] * 50
+        assert found == pytest.approx(logits - logits.max(1, keepdims=True), abs=0.02)
+    assert np.isfinite(calibration.compact(np.array([[1e6, 0.0]], np.float32))).all()
+
+
 def test_isotonic_regression_is_scikit_learns_before_the_image_of_any_class() -> None:
     logits, labels = drawn(300, seed=8, sharpness=3)
     log_probability = scoring.log_softmax(logits)

@@ -100,6 +100,40 @@ def test_val_calibrates_and_the_reported_split_measures() -> None:
         assert metrics["set_size"] == pytest.approx(inside.sum(1).mean(), abs=0.05)
 
 
+def test_every_measure_is_counted_image_by_image() -> None:
+    """Six images of each class calibrate, nine are asked about; the level and the error make both kinds of answer."""
+    made = bench(calibrate=VAL | {"level": 0.8, "error": 0.4})
+    (result,) = cells.evaluate(made, Means())
+    choice = result.outcomes[0].choices["last"]
+    found, logits = choice.trust, choice.final()
+    assert found is not None
+    held, own = held_of(found)
+    at, labels = found.parts[0][0].temperature, made.features.splits["test"].y
+    asked, known = (torch.softmax(torch.from_numpy(x.astype(float)) / at, 1).numpy() for x in (logits, held))
+    bounds = [np.sort([1 - p[k] for p, label in zip(known, own, strict=True) if label == k])[5] for k in range(4)]
+    inside = [[1 - p[k] <= bounds[k] + 1e-9 for k in range(4)] for p in asked]
+    sure = sorted(((p.max(), p.argmax() == label) for p, label in zip(asked, labels, strict=True)), reverse=True)
+    given = [right for confidence, right in sure if confidence >= found.parts[0][0].unsure - 1e-9]
+    assert 0 < len(given) < len(sure)
+    errors = [np.mean([not right for _, right in sure[:n]]) for n in range(1, len(sure) + 1)]
+    expected = {
+        "coverage_mondrian": np.mean([row[label] for row, label in zip(inside, labels, strict=True)]),
+        "set_size_mondrian": np.mean([sum(row) for row in inside]),
+        "answered": len(given) / len(sure),
+        "answered_error": 1 - np.mean(given),
+        "aurc": np.mean(errors),
+        "brier_calibrated": np.mean(
+            [((p - np.eye(4)[label]) ** 2).sum() for p, label in zip(asked, labels, strict=True)]
+        ),
+    }
+    metrics = found.metrics()
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert len({round(value, 4) for value in expected.values()}) == len(expected)
+    told = found.described()
+    assert told["band"] == list(conformal.band([(24, 36)], 0.8))
+    assert told["band_mondrian"] == list(conformal.band([(6, 9)] * 4, 0.8)) != told["band"]
+
+
 def test_out_of_folds_every_image_is_answered_without_it() -> None:
     made = bench(calibrate=SUPPORT)
     for seed in range(2):

@@ -1,5 +1,6 @@
 """What is in the page: the numbers of the tables, texts that stay texts, pictures that can be kept out."""
 
+import base64
 import html
 import json
 import re
@@ -21,6 +22,7 @@ from workflow.lib.features import store, took
 from workflow.lib.features.store import Features, Split
 from workflow.lib.page import answers, cells, document, duels, pictures, trust
 from workflow.lib.page.content import content
+from workflow.lib.page.layout import Layout
 from workflow.lib.reporting import comparison, recommendation_files, tables
 from workflow.scripts import report
 
@@ -89,10 +91,32 @@ def test_what_most_seeds_say() -> None:
     assert answers.most_said(guesses[:2]).tolist() == [0, 1, 2]
 
 
+def test_class_numbers_are_packed_in_one_byte_or_in_two() -> None:
+    for count, kind in ((256, "u1"), (257, "<u2"), (1000, "<u2")):
+        numbers = np.array([0, 3, count - 1])
+        packed = base64.b64decode(answers.packed(numbers, count))
+        assert np.frombuffer(packed, kind).tolist() == numbers.tolist()
+
+
 def test_the_pairs_that_are_most_often_confused() -> None:
     labels = np.array([0, 0, 1, 2])
     guesses = np.array([[1, 1, 1, 0], [1, 0, 2, 0]])
     assert answers.confused(guesses, labels, 3) == [[0, 1, 3], [2, 0, 2], [1, 2, 1]]
+
+
+def test_of_too_many_answers_those_of_each_row_s_largest_number_of_shots_are_kept_or_none(
+    trial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout([report.source(trial, studies.plan())])
+    every = answers.of(layout)["answers"]
+    most: dict[tuple[int, int], int] = {}
+    for one in sorted(every, key=lambda one: one["s"]):
+        most[one["p"], one["r"]] = one["s"]
+    last = [one for one in every if one["s"] == most[one["p"], one["r"]]]
+    assert {one["s"] for one in last} == {-1, 3}
+    for limit, kept in ((len(every), every), (len(every) - 1, last), (len(last), last), (len(last) - 1, [])):
+        monkeypatch.setattr(answers, "_IMAGES", 120 * limit)
+        assert answers.of(layout)["answers"] == kept
 
 
 def test_missing_cells_and_rows_that_could_not_run_have_their_reasons(tmp_path: Path) -> None:

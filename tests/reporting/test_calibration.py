@@ -49,6 +49,16 @@ def test_the_table_has_every_row_before_and_after(tmp_path: Path) -> None:
     assert "at most 5 % wrong" in said
 
 
+def test_of_bands_that_differ_from_seed_to_seed_the_widest_ends_are_shown(tmp_path: Path) -> None:
+    """As of supports of unequal size."""
+    results = study(tmp_path, VAL)
+    seeds = results.records["shapes", "tiny", "means", "5"]["variants"][0]["seeds"]
+    for seed, band in zip(seeds, ([0.7, 0.9], [0.6, 0.85]), strict=True):
+        seed["calibration"]["band"] = band
+    table = calibration.table(results, "shapes", "tiny")
+    assert dict(zip(table.columns, table.rows[2][1], strict=True))["band"] == "60.00 to 90.00"
+
+
 def test_what_is_not_calibrated_says_why(tmp_path: Path) -> None:
     table = calibration.table(study(tmp_path, SUPPORT), "shapes", "tiny")
     notes = {(label, cells[0]): (cells[2], remarks) for label, cells, remarks in table.rows}
