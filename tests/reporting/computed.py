@@ -22,7 +22,7 @@ from workflow.lib.evaluation import predictions, records
 from workflow.lib.evaluation.bench import Bench, Cell
 from workflow.lib.features.store import Features
 from workflow.lib.reporting.results import Plan
-from workflow.scripts import recommend, tables
+from workflow.scripts import recommend, recommendations, tables
 
 SECONDS = dict.fromkeys(("start", "read", "fit", "score", "total"), 0.1)
 ORIGIN = {
@@ -72,7 +72,7 @@ def finished(folder: Path) -> Path:
     images = {dataset: make_features(noise=1.5, seed=seed) for seed, dataset in enumerate(PLAN.datasets)}
     compute(folder, PLAN, images, {"held_out": "val", "error": 0.3})
     with pytest.MonkeyPatch.context() as patch:
-        for job in (tables, recommend):
+        for job in (tables, recommend, recommendations):
             patch.setattr(sys, "argv", ["job", "--plan", json.dumps(asdict(PLAN)), "--folder", str(folder)])
             job.main()
     return folder
