@@ -12,7 +12,7 @@ from workflow.lib.reporting.results import Key
 
 _LOG_LINES, _LOG_CHARACTERS = 6, 600
 _LOGS = 400_000  # characters of all logs together: beyond it they stay where they are
-_CURVES = 1_500_000  # points of all curves together, likewise
+_CURVES = 500_000  # points of all curves together, likewise
 
 
 @dataclass
