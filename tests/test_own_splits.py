@@ -51,7 +51,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "methods": {"tip_adapter": None},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    run(folder, snakefile=snakefile)
+    run(folder, "tables", snakefile=snakefile)
     return folder
 
 
@@ -75,9 +75,9 @@ def test_a_picture_on_two_sides_stands_below_the_table(finished: Path) -> None:
 
 
 def test_a_label_in_the_list_that_has_changed_runs_again_what_depends_on_it(finished: Path, snakefile: Path) -> None:
-    assert planned(finished, snakefile) == set()
+    assert planned(finished, snakefile, "tables") == set()
     write_list(finished, label="good")
-    found = planned(finished, snakefile)
+    found = planned(finished, snakefile, "tables")
     write_list(finished)
     assert "dataset listed: preparing images" in found
     assert not any("given" in job for job in found)

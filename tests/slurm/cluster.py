@@ -6,7 +6,6 @@ written, its daemons and its munge key are not touched. It runs as any user.
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -143,11 +142,6 @@ class Cluster:
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]:
                     yield process
-
-
-def missing() -> list[str]:
-    """The programs of SLURM that are not installed."""
-    return [program for program in PROGRAMS if shutil.which(program) is None]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ class Watched(Method):
 def register_methods():
     return [Watched]
 '''
+# Where it is enough that something runs: one method on one dataset, without tables.
+CELLS = [f"results/trial/metrics/a/mine/watched/{shots}.json" for shots in ("1", "2", "4", "all")]
 SLOW = PLUGIN.replace("sleep(0.4)", "sleep(3)")  # time enough to interfere
 SLOW_ONCE = PLUGIN.replace(
     "        time.sleep(0.4)",
@@ -86,10 +89,12 @@ def fill(folder: Path, plugin: str = PLUGIN) -> Path:
     return of_vectors(folder, STUDY, {"watched.py": plugin}, "ab")
 
 
-def start(folder: Path, *options: str, cluster: Cluster | None = None, target: str = "tables") -> subprocess.Popen[str]:
+def start(
+    folder: Path, *options: str, cluster: Cluster | None = None, targets: Sequence[str] = ("tables",)
+) -> subprocess.Popen[str]:
     """Snakemake on the study in a folder, here or through SLURM; what it says goes to snakemake.log there."""
     where = ["--cores", "2"] if cluster is None else ["--workflow-profile", str(PROFILE), *QUICK]
-    command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(ROOT / "Snakefile"), *where, *options]
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(ROOT / "Snakefile"), *where, *options]
     with (folder / "snakemake.log").open("a") as log:
         return subprocess.Popen(
             [*command, "--configfile", "study.yaml"],
@@ -121,24 +126,31 @@ def kill(running: subprocess.Popen[str], how: signal.Signals = signal.SIGKILL) -
     """Snakemake itself, if it still runs; SLURM's jobs are not its children."""
     if running.poll() is None:
         running.send_signal(how)
-        running.wait(60)
+        running.wait(300)  # it takes its leave of SLURM, which a busy machine takes long for
 
 
 def results(folder: Path) -> dict[str, Any]:
     """Every metrics file without times and provenance, and every table without times, by their paths."""
     root = folder / "results" / "trial"
-    records = {
-        str(path.relative_to(root)): json.loads(path.read_text()) for path in sorted(root.rglob("metrics/**/*.json"))
-    }
-    for record in records.values():
-        del record["seconds"], record["provenance"]
-        for seed in (seed for variant in record["variants"] for seed in variant["seeds"]):
-            del seed["metrics"]["fit_seconds"]
+    cells = {str(path.relative_to(root)): _record(path) for path in sorted(root.rglob("metrics/**/*.json"))}
     tables = {
         str(path.relative_to(root)): path.read_text().splitlines() for path in sorted((root / "tables").iterdir())
     }
     tables["tables/results.csv"] = [line for line in tables["tables/results.csv"] if "fit_seconds" not in line]
-    return records | tables
+    return cells | tables
+
+
+def records(folder: Path) -> dict[str, Any]:
+    """Every metrics file of CELLS that is there, without times and provenance, by its path."""
+    return {name: _record(folder / name) for name in CELLS if (folder / name).exists()}
+
+
+def _record(path: Path) -> Any:
+    record = json.loads(path.read_text())
+    del record["seconds"], record["provenance"]
+    for seed in (seed for variant in record["variants"] for seed in variant["seeds"]):
+        del seed["metrics"]["fit_seconds"]
+    return record
 
 
 def fits(folder: Path) -> list[Fit]:

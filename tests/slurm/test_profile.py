@@ -8,7 +8,7 @@ import pytest
 
 from tests.slurm import studies
 from tests.slurm.cluster import NODES, Cluster, wait_for
-from tests.slurm.studies import fill, finish, fits, kill, results, start
+from tests.slurm.studies import CELLS, fill, finish, fits, kill, records, results, start
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -78,11 +78,10 @@ def test_one_broken_cell_stops_no_other_and_the_second_attempt_asks_for_more(
 ) -> None:
     broken = studies.PLUGIN.replace("begin = time.time()", "begin = time.time() / (task.shots != '2')", 1)
     folder = fill(tmp_path / "study", broken)
-    running = start(folder, cluster=cluster)
+    running = start(folder, cluster=cluster, targets=CELLS)
     assert running.wait(500) == 1
-    there = {str(path.relative_to(folder / "results/trial")) for path in folder.rglob("metrics/**/*.json")}
-    lost = {f"metrics/{name}/mine/watched/2.json" for name in "ab"}
-    assert there == {path for path in results(local) if path.startswith("metrics/")} - lost
+    lost = "results/trial/metrics/a/mine/watched/2.json"
+    assert records(folder) == {path: record for path, record in records(local).items() if path != lost}
     assert "failed: ZeroDivisionError" in "".join(path.read_text() for path in folder.glob(".snakemake/slurm/*.log"))
     failed = [job for job in groups(cluster, folder) if job["JobState"] == "FAILED"]
     memory = [int(job["MinMemoryNode"].removesuffix("M")) for job in failed]
@@ -93,8 +92,12 @@ def test_one_broken_cell_stops_no_other_and_the_second_attempt_asks_for_more(
 
 def test_a_node_goes_down_and_its_jobs_run_elsewhere(cluster: Cluster, tmp_path: Path, local: Path) -> None:
     folder = fill(tmp_path / "study", studies.SLOW)
-    running = start(folder, cluster=cluster)
-    wait_for(lambda: any(fit.node == "node2" for fit in fits(folder)), "a cell on node2", 200)
+    cluster.call("scontrol", "update", "nodename=node1", "state=drain", "reason=test")  # whatever comes goes to node2
+    try:
+        running = start(folder, cluster=cluster, targets=CELLS)
+        wait_for(lambda: fits(folder), "a cell on node2", 200)
+    finally:
+        cluster.call("scontrol", "update", "nodename=node1", "state=resume")
     victims = {job["JobId"] for job in groups(cluster, folder) if job["NodeList"] == "node2"}
     cluster.kill_node("node2")
     cluster.call("scontrol", "update", "nodename=node2", "state=down", "reason=test")
@@ -106,29 +109,29 @@ def test_a_node_goes_down_and_its_jobs_run_elsewhere(cluster: Cluster, tmp_path:
     moved = [job for job in groups(cluster, folder) if job["JobId"] in victims and int(job["Restarts"])]
     assert moved
     assert {job["NodeList"] for job in moved} == {"node1"}
-    assert results(folder) == results(local)
+    assert records(folder) == records(local)
 
 
 def test_snakemake_is_killed_and_its_jobs_do_not_meet_those_of_the_next(
     cluster: Cluster, tmp_path: Path, local: Path
 ) -> None:
-    folder = fill(tmp_path / "study", studies.SLOW)
-    first = start(folder, cluster=cluster)
-    wait_for(lambda: fits(folder), "a cell at work", 200)
+    folder = fill(tmp_path / "study", studies.SLOW_ONCE)
+    first = start(folder, cluster=cluster, targets=CELLS)
+    wait_for((folder / "tried").exists, "a cell at work", 200)
     kill(first)
     left = {job["JobId"] for job in groups(cluster, folder) if job["JobState"] in ("RUNNING", "PENDING")}
     assert left
     assert start(folder, "--unlock").wait(60) == 0
-    finish(start(folder, cluster=cluster), folder)
+    finish(start(folder, cluster=cluster, targets=CELLS), folder)
     ended = {job["JobId"]: job["JobState"] for job in groups(cluster, folder)}
     assert "CANCELLED" in {ended[number] for number in left}
-    assert results(folder) == results(local)
+    assert records(folder) == records(local)
     assert not list(folder.glob(".snakemake/slurm/*.json"))
 
 
 def test_ctrl_c_cancels_what_was_submitted(cluster: Cluster, tmp_path: Path) -> None:
     folder = fill(tmp_path / "study")
-    running = start(folder, cluster=cluster)
+    running = start(folder, cluster=cluster, targets=CELLS)
     wait_for(lambda: groups(cluster, folder), "a submission", 200)
     kill(running, signal.SIGINT)
     states = ("RUNNING", "PENDING", "COMPLETING")
