@@ -48,6 +48,19 @@ def test_forty_two_rows_differ_without_their_colours() -> None:
     assert len({(str(line._dash_pattern), line.get_marker()) for line in axes.lines}) == 12
 
 
+@pytest.mark.parametrize("rows", [4, 23, 43, 80])
+def test_the_names_of_many_rows_stand_above_the_line_below(rows: int) -> None:
+    methods = [{"label": f"m{i}", "variants": ["-"], "learns": True} for i in range(rows)]
+    cells = {("digits", "nano", f"m{i}", "1"): {"-": [0.1, 0.1]} for i in range(rows)}
+    figure = figures.accuracy_figure(grid.results(cells, methods=methods), "digits", "nano")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    names, below = legend.get_window_extent(), figure._supxlabel.get_window_extent()
+    assert len(legend.get_texts()) == rows
+    assert below.y1 <= names.y0
+    assert names.y1 <= figure.bbox.y1
+
+
 def test_the_peeking_figure_has_the_rows_with_a_curve() -> None:
     (axes,) = figures.peeking_figure(study()).axes
     assert {line.get_label(): [round(float(y), 6) for y in line.get_ydata()] for line in axes.lines} == {"probe": [13]}

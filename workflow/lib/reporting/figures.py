@@ -24,6 +24,7 @@ LINES: tuple[Any, ...] = (
     (0, (6, 1.6, 1.2, 1.6, 1.2, 1.6)),
 )
 MARKERS = "os^D*vP"
+NAME_HEIGHT, BELOW = 0.17, 0.6  # inches: of a name in the legend, and for the line below all
 _TAB20 = mpl.color_sequences["tab20"]
 PALETTE = [*_TAB20[::2], *_TAB20[1::2]]  # the strong ones first
 # Letters stay text and identifiers the same from run to run: equal studies give equal files.
@@ -136,8 +137,10 @@ def peeking_figure(results: Results) -> Figure:
 
 
 def _legend(figure: Figure, axes: Any) -> None:
-    """All lines by name: left to itself, Matplotlib leaves out what begins with an underscore."""
+    """All lines by name: left to itself, Matplotlib leaves out what begins with an underscore. Many make it higher."""
     names = [line.get_label() for line in axes.lines]
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, max(height, NAME_HEIGHT * len(names) + BELOW))
     figure.legend(axes.lines, names, loc="outside right upper", fontsize=8, frameon=False)
 
 
