@@ -1,10 +1,14 @@
 """Open towers: before the projection and token by token, held against the models themselves and a plain loop."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import open_clip
 import pytest
 import torch
 
 from tests.encoding import tiny
+from workflow.lib.encoding.beside import Beside
 from workflow.lib.encoding.open_tower import OpenTower, spatial_logits
 
 SIZE = tiny.CONFIG["vision_cfg"]
@@ -101,6 +105,33 @@ def test_spatial_logits_are_a_loop_over_tokens_and_classes(model, images):
             first = sum(g @ p * e[n, k] / e[:, k].sum() for n, p in enumerate(own))
             second = (reads.mean(0) + reads.max(0).values) @ text[k]
             torch.testing.assert_close(found[i, :, k], 20 * torch.stack([first, second]), rtol=1e-4, atol=1e-4)
+
+
+def backbone_of(model):
+    """As much of a backbone as an array beside the features asks for."""
+    return SimpleNamespace(visual=model.visual, device=torch.device("cpu"), dtype=torch.float32, logit_scale=20.0)
+
+
+@torch.no_grad()
+def test_the_projection_that_is_stored_makes_the_embedding_of_what_is_stored(model, images):
+    beside = Beside(backbone_of(model), "pre", None)
+    weight, bias = beside.projection
+    found = beside(images).numpy() @ weight + bias
+    assert found == pytest.approx(model.encode_image(images).numpy(), rel=1e-4, abs=1e-5)
+
+
+@torch.no_grad()
+def test_the_text_of_a_class_is_the_mean_of_unit_prompts(model, images):
+    """Prompts of unequal lengths: the longest has no more to say."""
+    dim = model.encode_image(images).shape[1]
+    text = np.random.default_rng(0).normal(size=(3, 4, dim)) * np.array([1, 2, 5, 20])[:, None]
+    means = np.stack([np.mean([prompt / np.linalg.norm(prompt) for prompt in own], axis=0) for own in text])
+    unit_text = torch.tensor(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=torch.float32)
+    tower = OpenTower(model.visual)
+    before, tokens = tower(images)
+    expected = spatial_logits(tower.projected(before), tower.projected(tokens), unit_text, 20.0)
+    found = Beside(backbone_of(model), "spatial_logits", lambda: text.astype(np.float32))(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_tower_without_a_projection_says_so():

@@ -85,6 +85,15 @@ def test_what_is_not_of_these_features_is_refused(name, change, message):
         arrays.added(features(), array(name, **change), "here")
 
 
+@pytest.mark.parametrize("key", ["index", "weights_sha256", "preprocess", "precision", "activation", "left_out"])
+def test_what_was_made_otherwise_than_the_features_is_refused(key):
+    """Whichever of both says so."""
+    told = {**MADE_OF, key: "another"}
+    for made, beside in ((MADE_OF, told), (told, MADE_OF)):
+        with pytest.raises(UserError, match=f"they differ in {key}; delete it"):
+            arrays.added(replace(features(), metadata=dict(made)), array(metadata=dict(beside)), "here")
+
+
 def test_rows_of_another_number_are_refused():
     short = array("spatial_logits")
     rows = {split: part[:5] for split, part in short.splits.items()}

@@ -20,10 +20,11 @@ from workflow.lib.errors import UserError
 from workflow.lib.evaluation import scoring
 from workflow.lib.features import store, took
 from workflow.lib.features.store import Features, Split
-from workflow.lib.page import answers, cells, document, duels, pictures, trust
+from workflow.lib.page import answers, cells, document, duels, pictures, quantities, trust
 from workflow.lib.page.content import content
 from workflow.lib.page.layout import Layout
-from workflow.lib.reporting import comparison, recommendation_files, tables
+from workflow.lib.reporting import comparison, recommendation_files, summaries, tables
+from workflow.lib.reporting.saved import Saved
 from workflow.scripts import report
 
 NASTY = [*studies.NASTY, "</SCRIPT>", "<!--<script>", "&amp;", "\udc80"]
@@ -89,6 +90,37 @@ def test_what_most_seeds_say() -> None:
     guesses = np.array([[0, 1, 2], [1, 1, 2], [1, 0, 0]])
     assert answers.most_said(guesses).tolist() == [1, 1, 2]
     assert answers.most_said(guesses[:2]).tolist() == [0, 1, 2]
+
+
+def test_ranks_are_those_of_the_summary_row_by_row(made: dict[str, Any], trial: Path) -> None:
+    summary = summaries.summary_table(report.source(trial, studies.plan()).results)
+    at = summary.columns.index("mean rank")
+    ranks = [str(cells[at]) if cells[at] else None for _, cells, _ in summary.rows]
+    assert [None if rank is None else f"{rank:.2f}" for rank in made["ranks"]] == ranks
+    assert ranks != ranks[::-1]
+
+
+def test_which_way_is_better_and_what_is_a_share() -> None:
+    lower = ("nll", "ece", "brier", "nll_calibrated", "ece_calibrated", "brier_calibrated", "answered_error", "aurc")
+    neither = ("temperature", "coverage", "coverage_mondrian")
+    for name in (*scoring.METRICS, "top5", "answered", *lower, *neither):
+        told = quantities.described(name)
+        assert told["better"] == ("low" if name in lower else "" if name in neither else "high")
+        assert told["percent"] is not name.startswith(("nll", "brier", "temperature"))
+        assert told["decides"] is (name in scoring.METRICS)
+
+
+def test_images_that_divide_the_rows_are_worth_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, said = np.array([0, 1, 2, 0]), np.array([[0, 1, 0, 2], [0, 0, 0, 1]])
+    cell = Saved(labels, ["a", "b", "c"], {}, {"-": said}, {})
+    monkeypatch.setattr(pictures, "PAIRS", 0)
+    monkeypatch.setattr(pictures, "DIVIDING", 1)
+    assert pictures.chosen([cell]) == [1]
+
+
+def test_both_classes_of_a_confused_pair_have_examples(pictured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "PAIRS", 1)
+    assert len(images(pictured)["examples"]) == 2
 
 
 def test_class_numbers_are_packed_in_one_byte_or_in_two() -> None:

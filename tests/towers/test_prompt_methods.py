@@ -165,6 +165,8 @@ def test_views_are_asked_for_only_where_they_are_wanted() -> None:
         base = method.defaults({})
         assert "views" not in method().needs(base)
         assert "views" in method().needs(base | {"views": True})
+        task = problem(models.model("openai"), "openai")
+        assert [method().recipe(task, base | {"views": on}).views for on in (False, True)] == ["", "random"]
 
 
 def test_without_a_tower_it_says_what_is_to_be_named() -> None:
