@@ -200,7 +200,10 @@ def test_the_study_of_the_page_runs(written: Path) -> None:
     for name in ("workflow", "methods"):
         (written / name).symlink_to(ROOT / name)
     command = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-    run = [*command, "--configfile", "mine.yaml"]
+    study = (written / "mine.yaml").read_text(encoding="utf-8")
+    assert "\nshots: [1, 5]\n" in study
+    (written / "mine.yaml").write_text(study.replace("shots: [1, 5]", "shots: [1]\nseeds: 1"), encoding="utf-8")
+    run = [*command, "tables", "--configfile", "mine.yaml"]
     result = subprocess.run(run, cwd=written, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     table = (written / "results" / "mine" / "tables" / "digits.nano.md").read_text(encoding="utf-8")

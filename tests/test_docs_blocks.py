@@ -67,11 +67,13 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands() -> Iterator[Any]:
-    """Every line of every shell block, without its comment."""
+    """Every line of every shell block, without its comment; what several pages have, once."""
+    places: dict[str, str] = {}
     for place, text in blocks("sh"):
         for line in text.splitlines():
-            command = re.sub(r"\s+# .*", "", line)
-            yield pytest.param(command, id=f"{place} {command}")
+            places.setdefault(re.sub(r"\s+# .*", "", line), place)
+    for command, place in places.items():
+        yield pytest.param(command, id=f"{place} {command}")
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_a_study_uses_it(tmp_path: Path) -> None:
     np.savez(tmp_path / "made.npz", train_y=labels, test_y=labels, classnames=names, text_x=centres, **arrays)
     (tmp_path / "study.yaml").write_text(STUDY)
     snakemake = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(ROOT / "Snakefile")]
-    command = [*snakemake, "--cores", "2", "--configfile", "study.yaml"]
+    command = [*snakemake, "tables", "--cores", "2", "--configfile", "study.yaml"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     table = (tmp_path / "results" / "external" / "tables" / "made.mine.md").read_text(encoding="utf-8")

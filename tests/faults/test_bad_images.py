@@ -14,6 +14,7 @@ from workflow.lib.features import store
 pytestmark = pytest.mark.slow
 BAD = ["train/night/1.png", "test/noon/0.png"]
 STRIP = "test/noon/1.png"
+SUPPORTS = "results/faults/supports/photos.json"
 METRICS = "results/faults/metrics/photos/tiny/means/1.json"
 
 
@@ -40,7 +41,7 @@ def test_from_the_line_that_names_them_to_the_line_under_the_table(
     assert "or add `skip_bad_images: true` to the dataset's entry" in text
 
     change(folder, skip_bad_images=True, shards=2, max_aspect=1000)
-    study.finish(snakefile, folder)
+    study.finish(snakefile, folder, "tables", SUPPORTS)
     table = (folder / "results/faults/tables/photos.tiny.md").read_text()
     assert "2 images can't be read and are left out; the log of the features lists them." in table
     extraction = json.loads((folder / METRICS).read_text())["provenance"]["extraction"]
@@ -48,5 +49,5 @@ def test_from_the_line_that_names_them_to_the_line_under_the_table(
     made = store.read(folder / "features/tiny/photos.safetensors")
     assert made.metadata["left_out"].keys() == set(BAD)
     assert [len(made.files[split]) for split in ("train", "test")] == [7, 5]
-    drawn = (folder / "results/faults/supports/photos.json").read_text()
+    drawn = (folder / SUPPORTS).read_text()
     assert BAD[0] not in drawn

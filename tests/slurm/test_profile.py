@@ -121,7 +121,7 @@ def test_snakemake_is_killed_and_its_jobs_do_not_meet_those_of_the_next(
     kill(first)
     left = {job["JobId"] for job in groups(cluster, folder) if job["JobState"] in ("RUNNING", "PENDING")}
     assert left
-    assert start(folder, "--unlock").wait(60) == 0
+    assert start(folder, "--unlock").wait(300) == 0
     finish(start(folder, cluster=cluster, targets=CELLS), folder)
     ended = {job["JobId"]: job["JobState"] for job in groups(cluster, folder)}
     assert "CANCELLED" in {ended[number] for number in left}
@@ -131,7 +131,7 @@ def test_snakemake_is_killed_and_its_jobs_do_not_meet_those_of_the_next(
 
 def test_ctrl_c_cancels_what_was_submitted(cluster: Cluster, tmp_path: Path) -> None:
     folder = fill(tmp_path / "study")
-    running = start(folder, cluster=cluster, targets=CELLS)
+    running = start(folder, cluster=cluster)
     wait_for(lambda: groups(cluster, folder), "a submission", 200)
     kill(running, signal.SIGINT)
     states = ("RUNNING", "PENDING", "COMPLETING")
