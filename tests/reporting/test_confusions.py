@@ -36,6 +36,8 @@ def test_shares_are_of_the_class_s_answers_and_of_all_errors() -> None:
     assert first.of_class == 3 / 6
     assert first.of_errors == 3 / 6
     assert (first.images.tolist(), first.times.tolist()) == ([1, 2], [2, 1])
+    second = confusions(ONE, "-")[1]  # of two dogs with two seeds, and of six mistakes
+    assert (second.of_class, second.of_errors) == (1 / 4, 1 / 6)
 
 
 def test_many_pairs_agree_with_scikit_learn() -> None:
