@@ -18,6 +18,7 @@ from workflow.lib.features import store
 
 pytestmark = pytest.mark.slow
 IMAGE = Path("photographs/train/noon/0.png")
+FEATURES = "features/tiny/mine.safetensors"
 
 
 def write(folder: Path, *backbones: str) -> None:
@@ -126,7 +127,7 @@ def test_a_change_of_images_runs_again_exactly_what_it_must(
 
 
 def test_names_and_prompts_are_in_the_features_the_record_and_the_table(finished: Path) -> None:
-    made = store.read(finished / "features/tiny/mine.safetensors")
+    made = store.read(finished / FEATURES)
     assert made.classnames == ("midnight", "high noon")
     assert made.metadata["names"] == [["midnight"], ["high noon", "midday"]]
     assert made.metadata["index"] == read_index(finished / "data/mine/index.json").fingerprint()
@@ -141,14 +142,14 @@ def test_names_and_prompts_are_in_the_features_the_record_and_the_table(finished
 def test_a_bad_image_is_named_and_once_it_is_deleted_the_same_command_goes_on(copy: Path, snakefile: Path) -> None:
     bad = copy / "photographs/train/noon/broken.png"
     bad.write_bytes((copy / IMAGE).read_bytes()[:200])
-    failed = snakemake(copy, snakefile=snakefile)
+    failed = snakemake(copy, FEATURES, snakefile=snakefile)
     assert failed.returncode == 1
     assert "broken.png" in failed.stdout + failed.stderr
     bad.unlink()
-    done = snakemake(copy, snakefile=snakefile)
+    done = snakemake(copy, FEATURES, snakefile=snakefile)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(store.read(copy / "features/tiny/mine.safetensors").files["train"]) == 8
-    assert planned(copy, snakefile) == set()
+    assert len(store.read(copy / FEATURES).files["train"]) == 8
+    assert planned(copy, snakefile, FEATURES) == set()
 
 
 def test_a_backbone_added_later_does_not_see_other_images_than_the_first(copy: Path, snakefile: Path) -> None:

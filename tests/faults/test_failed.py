@@ -32,7 +32,7 @@ def test_a_cell_that_fails_when_its_parameter_has_changed_is_run_again(folder: P
         study.kill(cell)
         assert run.wait() == 1
     assert not (folder / CELL).exists()
-    study.finish(snakefile, folder)
+    study.finish(snakefile, folder, "tables")
     (variant,) = records.read(folder / CELL)["variants"]
     assert variant["params"] == {"sign": -1.0}
     table = (folder / "results/faults/tables/photos.mine.md").read_text().splitlines()

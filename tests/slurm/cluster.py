@@ -78,7 +78,8 @@ class Cluster:
     def jobs(self) -> list[dict[str, str]]:
         """Every job that the controller remembers: the fields of `scontrol show job`."""
         lines = self.call("scontrol", "show", "job", "-d", "-o").splitlines()
-        return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+        jobs = [line for line in lines if line.startswith("JobId=")]  # or "No jobs in the system"
+        return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in jobs]
 
     def start(self) -> None:
         """Start the daemons and wait until both nodes take jobs."""
