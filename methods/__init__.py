@@ -13,6 +13,7 @@ from methods.contract.params import Param
 from methods.contract.recipe import Recipe, training
 from methods.contract.towers import TowerMethod
 from methods.contract.trained import TrainedMethod
+from methods.contract.tuned import TunedMethod
 
 __all__ = [
     "Array",
@@ -31,6 +32,7 @@ __all__ = [
     "Task",
     "TowerMethod",
     "TrainedMethod",
+    "TunedMethod",
     "by_hand",
     "hookimpl",
     "named",

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
+from methods.contract.needs import VECTORS
 from tests.encoding import tiny
 from tests.studies import photographs, planned, run
 from workflow.lib.evaluation import records
-from workflow.lib.features import arrays, store
+from workflow.lib.features import store
 
 pytestmark = pytest.mark.slow
 
@@ -163,7 +164,7 @@ def test_methods_that_need_more_of_an_image_are_one_more_extraction_each_and_not
         assert planned(finished, snakefile, *new) == set()
     finally:
         write(finished, views=2)
-    made = {f"dataset {name}: extracting {array} with tiny" for name in ("plain", "viewed") for array in arrays.NAMES}
+    made = {f"dataset {name}: extracting {array} with tiny" for name in ("plain", "viewed") for array in VECTORS}
     cells = {job for job in jobs if re.match("(plain|viewed), tiny: (before|tokens), shots", job)}
     assert (len(cells), made <= jobs) == (4, True)
     assert not [job for job in jobs - made - cells if "tiny: " in job or "extracting" in job or "preparing" in job]

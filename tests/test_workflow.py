@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from methods import unit
-from methods.contract.base import ARRAYS
+from methods.contract.needs import arrays
 from tests.samples import make_features
 from tests.studies import ROOT, copy_code, of_vectors, planned, save_vectors, snakemake
 from workflow.lib.evaluation import records, scoring, supports
@@ -459,5 +459,5 @@ def test_a_study_of_this_repository_has_a_plan(tmp_path: Path, path: Path) -> No
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
     assert counts["evaluate"] == str(len(found.cells()))
     needs = frozenset().union(*(spec.needs for spec in found.methods.values()))
-    files = 1 + len(needs & set(ARRAYS))
+    files = 1 + len(arrays(needs))
     assert counts["features"] == str(files * len(found.datasets) * len(found.backbones))

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.contract import exporting
-from methods.contract.encoder import TextEncoder
+from methods.contract import exporting, needs
+from methods.contract.encoder import Model, TextEncoder
 from methods.contract.facts import Facts
 from methods.contract.params import Param
 from methods.contract.program import Program
@@ -26,9 +26,6 @@ Params = Mapping[str, Any]  # the values of a variant, already checked against t
 
 TEXT_LENGTH = 10.0  # of a class text as OpenAI's ViT-B/32 gives it, about: what the published rates belong to
 UNIT = 1.001  # no class text is longer: they were made unit
-ARRAYS = ("pre", "spatial_logits")  # made where a method needs them, and in files of their own
-# What a method may need. `spatial` and `model` are never there: features are pooled.
-NEEDS = ("image", "text", "views", "text_each", *ARRAYS, "spatial", "text_encoder", "text_blocks", "model")
 
 
 def unit(x: Array) -> Array:
@@ -51,6 +48,8 @@ class Support:
     What `x` holds is for the method to say, and queries hold the same. For a method with `pre` in its needs it is the
     image before the tower's last projection `(N, D')`, as the model gave it, views too. With `spatial_logits` in its
     needs, the unit embedding and what the image's tokens add to the logits stand side by side: see `Task.tokens_apart`.
+    With `pixels` it is the image itself, as bytes `(N, H W 3)`, and with `blocks<n>` what goes into the last n blocks
+    of the image tower: what a module of `Model.image` takes. Queries then are no array, but give one for a slice.
 
     `views (N, V, D)` are V augmented views of each image, for a method that has `views` in its needs; None otherwise.
     They are of unit length where x is, and `view_lengths (N, V)` is then what length the backbone gave them: the mean
@@ -110,7 +109,7 @@ class Task:
     scored, 0 for every epoch; `text_raw (K, D)` the mean of each class's text embeddings at the length that the
     backbone gave them, or None; `text_each (K, P, D)` the unit embedding of each of a class's P prompts, for a method
     that has `text_each` in its needs; `projection` what makes embeddings of `pre`, for one that has that; `encoder` the
-    frozen text tower, for one that has `text_encoder`.
+    frozen text tower, for one that has `text_encoder`; `model` both towers, for one that has `model`.
     """
 
     supports: Mapping[int, Support]
@@ -128,6 +127,7 @@ class Task:
     text_each: Floats | None = None
     projection: Projection | None = None
     encoder: TextEncoder | None = None
+    model: Model | None = None
 
     @property
     def classes(self) -> int:
@@ -198,6 +198,12 @@ class Task:
             raise ValueError("this task has no text tower: the method must name `text_encoder` in its needs")
         return self.encoder
 
+    def loaded_model(self) -> Model:
+        """`model`, for a method that has declared that it needs it."""
+        if self.model is None:
+            raise ValueError("this task has no model: the method must name `model` in its needs")
+        return self.model
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -263,7 +269,9 @@ class Method:
     random_per_class: ClassVar[bool] = False  # draws random numbers for each class, as nn.Linear(D, K) does
 
     def needs(self, params: Params) -> frozenset[str]:
-        """What must be there with these parameters, of `NEEDS`. Where it is not, the cell is n/a with the reason."""
+        """What must be there with these parameters, of `methods.contract.needs`. Where it is not, the cell is n/a with
+        the reason.
+        """
         return frozenset({"image"})
 
     def raw(self, params: Params) -> bool:
@@ -290,7 +298,7 @@ class Method:
         a `program`. Override it where neither will do. Raises CannotShipError with the reason where nothing does, and
         for a method that sees more of an image than its embedding.
         """
-        if more := sorted(self.needs(replica.params) & set(ARRAYS)):
+        if more := needs.arrays(self.needs(replica.params)):
             raise exporting.CannotShipError(f"it needs {more[0]}, and what is shipped gets the embedding of an image")
         candidate = None
         for candidate in self.fit(task, [replica]):

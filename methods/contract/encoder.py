@@ -1,11 +1,23 @@
-"""The frozen text tower as a method sees it. What runs it is `workflow.lib.towers`."""
+"""A backbone's towers as a method sees them. What runs them is `workflow.lib.towers`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from methods.contract.adaptation import Adaptable
 
 Tensor = Any  # of torch, which nothing here imports
+Module = Any
+Trains = Callable[[str], bool]  # whether a parameter, by the tower's name for it, is trained
+Change = Callable[[Sequence[Module]], None]  # of the blocks of a tower, before it is asked what trains
+
+
+def every(name: str) -> bool:
+    """All that runs is trained."""
+    return True
+
+
+def unchanged(blocks: Sequence[Module]) -> None:
+    """The tower stays as it is."""
 
 
 @runtime_checkable
@@ -53,4 +65,36 @@ class TextEncoder(Protocol):
 
     def embedded(self, text: str) -> Tensor:
         """The embeddings `(M, W)` of a text's own tokens, to start contexts at."""
+        ...
+
+
+class Model(Protocol):
+    """The backbone's two towers, whose weights a method may train: `task.loaded_model()`.
+
+    A module that comes from here has a structure of its own. Of its tensors, those that `trains` names are its own too,
+    and all others the model's, which every module shares: change modules in it, but never such a tensor in place.
+    `change` may put layers of its own into the blocks that run. What is of the model stays as in inference: BatchNorm
+    has its own statistics.
+    """
+
+    def image(self, blocks: int = 0, trains: Trains = every, change: Change = unchanged) -> Module:
+        """The image tower from pixels on or, with `blocks`, its last ones with what stands behind them.
+
+        From rows `(B, …)` of `pixels`, or of that array before the blocks, to embeddings `(B, D)`, not unit. Names are
+        as below `visual`, `proj` or `transformer.resblocks.11.ln_1.weight`.
+        """
+        ...
+
+    def views(self, least: float, flip: bool) -> Module:
+        """From rows `(B, H W 3)` of `pixels` to others: in training a random crop of each image, of this share of it at
+        the least, and if `flip` half of them mirrored; otherwise themselves.
+        """
+        ...
+
+    def texts(self, trains: Trains = every, change: Change = unchanged) -> Module:
+        """The text tower over the prompts of all classes: called with nothing, unit class texts `(K, D)`.
+
+        They are zero-shot's, the mean of each class over templates and names. For a method with `text_encoder` in its
+        needs too, for there are text towers that can't be run.
+        """
         ...

@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 # FGVC-Aircraft with 16 shots and ViT-B/32: where costs are given as numbers.
-SIZES: Mapping[str, int] = {"N": 1600, "D": 512, "K": 100, "Dp": 768, "P": 10, "W": 512, "L": 12, "G": 2 * 10**9}
+SIZES: Mapping[str, int] = {
+    "N": 1600,
+    "D": 512,
+    "K": 100,
+    "Dp": 768,
+    "P": 10,
+    "W": 512,
+    "L": 12,
+    "G": 2 * 10**9,
+    "I": 88 * 10**8,
+}
 _SHOWN = (("**2", "²"), ("**3", "³"), (" * ", " "), ("Dp", "D′"))
 
 
 @dataclass(frozen=True)
 class Facts:
     """Costs are expressions in N images, D dimensions, K classes, Dp dimensions before the projection, P prompts of a
-    class, W the width of the text tower, L its blocks and G its operations on one prompt, and, where the method trains,
-    E passes over the support (`passes` of them with the defaults).
+    class, W the width of the text tower, L its blocks and G its operations on one prompt, I those of the image tower on
+    one image, and, where the method trains, E passes over the support (`passes` of them with the defaults).
 
     `learned` counts numbers, `fit` floating-point operations of one fit with the defaults, `memory` the numbers that
     it holds beside the features; `use` and `fails` are sentences.

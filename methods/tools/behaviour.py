@@ -21,7 +21,7 @@ from methods.tools.problems import (
     scores,
     seen,
 )
-from methods.tools.stand_in import MadeEncoder
+from methods.tools.stand_in import MadeEncoder, MadeModel
 from workflow.lib.evaluation import scoring
 
 
@@ -106,9 +106,9 @@ def classes_permuted(method: type[Method]) -> None:
     supports = {seed: replace(one, y=rank[one.y]) for seed, one in at.task.supports.items()}
     texts: dict[str, Any] = {name: array[order] for name, array in arrays(at.task).items()}
     names = [at.task.classnames[k] for k in order]
-    task = replace(
-        at.task, supports=supports, classnames=names, encoder=MadeEncoder(at.task.class_text(), names), **texts
-    )
+    text = at.task.class_text()
+    towers: dict[str, Any] = {"encoder": MadeEncoder(text, names), "model": MadeModel(text[order])}
+    task = replace(at.task, supports=supports, classnames=names, **towers, **texts)
     before, after = scores(method, at, who), scores(method, Problem(task, at.queries, at.labels), who)
     if not method.random_per_class:
         same([one[:, order] for one in before], after, "permuted classes to permute the logits")

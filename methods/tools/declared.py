@@ -8,15 +8,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from methods.contract.base import NEEDS, Method
+from methods.contract import needs as known
+from methods.contract.base import Method
 from methods.contract.gridded import GridMethod
 from methods.contract.params import nearest
 from methods.contract.towers import TowerMethod
 from methods.contract.trained import TrainedMethod
+from methods.contract.tuned import TunedMethod
 from methods.tools.problems import ContractError, defaults, settings
 
 RESERVED = ("method",)  # a key of an entry of `methods:` in the study file
-BASES: tuple[type[Method], ...] = (Method, TrainedMethod, TowerMethod, GridMethod)
+BASES: tuple[type[Method], ...] = (Method, TrainedMethod, TowerMethod, TunedMethod, GridMethod)
 ELSEWHERE = ("forward", "predict", "predict_proba", "train", "training_step", "optimizer", "scheduler")
 CLOSE = 0.75  # of the letters: `penality` and `penalty`, `classify` and `classifier`
 
@@ -59,10 +61,19 @@ def needs(method: type[Method]) -> None:
     """`needs` names what there can be, with every choice and switch"""
     for values in settings(method):
         for name in method().needs(values):
-            if name not in NEEDS:
-                raise ContractError(f"expected needs among {', '.join(NEEDS)}, found {name!r}{nearest(name, NEEDS)}")
-        if {"pre", "spatial_logits"} <= method().needs(values):
-            raise ContractError("expected one of pre and spatial_logits in the needs, which set what x is; found both")
+            if not known.exists(name):
+                near = nearest(name, known.NAMED)
+                raise ContractError(f"expected needs among {known.KNOWN}, found {name!r}{near}")
+        _of_what_x_is(method().needs(values))
+
+
+def _of_what_x_is(needs: Collection[str]) -> None:
+    found = known.arrays(needs)
+    if len(found) > 1:
+        one = "one of pre, spatial_logits, pixels and blocks<n> in the needs, which set what x is"
+        raise ContractError(f"expected {one}; found {' and '.join(found)}")
+    if "views" in needs and any(map(known.is_image, found)):
+        raise ContractError(f"expected no views beside {found[0]}, of which there are none")
 
 
 def hooks(method: type[Method]) -> None:

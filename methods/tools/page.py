@@ -21,8 +21,8 @@ parameters are [set, swept or chosen](study_file.md#methods) in the study file. 
 and how sure that is, [a run says last](results.md#which-row-to-use).
 
 Costs are of one fit with the defaults, in N images, D dimensions, K classes, P prompts of a class, D′ dimensions before
-the last projection, W the width of the text tower, L its blocks and G its operations on one prompt, and E passes over
-the support.
+the last projection, W the width of the text tower, L its blocks and G its operations on one prompt, I those of the
+image tower on one image, and E passes over the support.
 `fit` counts floating-point operations, `memory` numbers of 4 bytes that are held beside the features. The figures are
 for FGVC-Aircraft with 16 shots and ViT-B/32: {sizes}.
 """
@@ -32,7 +32,7 @@ COLUMNS = ("method", "needs", "training", "learned numbers", "fit", "memory", "h
 def markdown(registry: Registry) -> str:
     """The built-in methods: all in one table, then what each is, what it needs and costs, its parameters, its paper."""
     built_in = {name: entry for name, entry in registry.methods.items() if entry.where == "built-in"}
-    sizes = ", ".join(f"{shown(name)} = {scaled(size) if name == 'G' else size}" for name, size in SIZES.items())
+    sizes = ", ".join(f"{shown(name)} = {scaled(size) if size > 10**6 else size}" for name, size in SIZES.items())
     sections = [_section(name, entry) for name, entry in built_in.items()]
     return "\n".join([HEAD.format(sizes=sizes), *_table(built_in), *sections])
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from methods.contract.base import Candidate, Floats, Labels, Method, Projection, Replica, Support, Task, unit
 from methods.contract.params import nearest
 from methods.contract.trained import TrainedMethod
-from methods.tools.stand_in import MadeEncoder
+from methods.tools.stand_in import MadeEncoder, MadeModel
 from workflow.lib.evaluation import engines
 
 DIM, SEEDS, SHOTS, QUERIES = 16, (0, 1), 4, 40
@@ -80,6 +80,7 @@ def problem(classes: int, counts: Sequence[int], noise: float = 0.6, other: Iter
         text_raw=(text * rng.uniform(8, 12, size=(classes, 1))).astype(np.float32),
         text_each=near(np.stack([np.arange(classes)] * 3, 1)),
         encoder=MadeEncoder(text, list(map(str, range(classes)))),
+        model=MadeModel(text),
     )
     return Problem(task, queries, answers)
 
@@ -124,8 +125,9 @@ def as_needed(method: type[Method], task: Task, replica: Replica) -> Task:
     supports = {seed: _as_needed(task, needs, support) for seed, support in task.supports.items()}
     texts: dict[str, Any] = {} if "text" in needs else {"text": None, "text_raw": None}
     texts |= {} if "text_each" in needs else {"text_each": None}
-    encoder = task.encoder if "text_encoder" in needs else None
-    return replace(task, supports=supports, projection=LAST if "pre" in needs else None, encoder=encoder, **texts)
+    towers: dict[str, Any] = {} if "text_encoder" in needs else {"encoder": None}
+    towers |= {} if "model" in needs else {"model": None}
+    return replace(task, supports=supports, projection=LAST if "pre" in needs else None, **texts, **towers)
 
 
 def _as_needed(task: Task, needs: frozenset[str], support: Support) -> Support:
@@ -136,7 +138,9 @@ def _as_needed(task: Task, needs: frozenset[str], support: Support) -> Support:
 
 
 def seen(task: Task, needs: frozenset[str], x: Floats) -> Floats:
-    """Unit embeddings as a method with these needs sees the images: itself where it needs no array beside them."""
+    """Unit embeddings as a method with these needs sees the images: itself where it needs no array beside them, or
+    images, which the made towers take embeddings for.
+    """
     if "pre" in needs:
         made = x @ LAST.weight.T
     elif "spatial_logits" in needs:

@@ -1,4 +1,4 @@
-"""A text tower for the check of methods: made class texts in place of open_clip, which takes seconds to import."""
+"""Towers for the check of methods: made class texts in place of open_clip, which takes seconds to import."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from methods.contract.adaptation import Adaptable
-from methods.contract.base import Floats
-from methods.contract.encoder import Prompts
+from methods.contract.base import Floats, unit
+from methods.contract.encoder import Change, Prompts, Trains, every, unchanged
 
 WIDTH = 16  # of a token: that of an embedding, as in ViT-B/32
 DEPTH = 2  # blocks
@@ -80,3 +80,62 @@ class _MadeTower(_Made):
                 for down, up in zip(block.down.unbind(1), block.up.unbind(1), strict=True):
                     tokens = tokens + own.scale * own.drop(tokens) @ down.mT @ up.mT
         return self._text + (tokens - begin) @ self._mixing
+
+
+class MadeModel:
+    """Two towers of one block each, near the identity: images are embeddings already, texts those of the classes."""
+
+    def __init__(self, text: Floats) -> None:
+        self._text = text
+
+    def image(self, blocks: int = 0, trains: Trains = every, change: Change = unchanged) -> Any:
+        """From rows `(B, D)`."""
+        return _tower(None, trains, change)
+
+    def views(self, least: float, flip: bool) -> Any:
+        """Rows as they are: an embedding has no crops."""
+        from torch import nn
+
+        return nn.Identity()
+
+    def texts(self, trains: Trains = every, change: Change = unchanged) -> Any:
+        """Unit class texts `(K, D)`."""
+        return _tower(self._text, trains, change)
+
+
+def _tower(text: Floats | None, trains: Trains, change: Change) -> Any:
+    """A module of the given texts, or of its argument. What it begins with is the same every time."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ln_1 = nn.LayerNorm(WIDTH)
+            self.attn = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+
+        def forward(self, x: Any) -> Any:
+            seen = self.ln_1(x)
+            return x + 0.1 * self.attn(seen, seen, seen, need_weights=False)[0]
+
+    class Tower(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.resblocks = nn.ModuleList([Block()])
+            self.proj = nn.Parameter(torch.eye(WIDTH))
+
+        def forward(self, rows: Any = None) -> Any:
+            x = torch.from_numpy(text) if rows is None else rows
+            x = x.unsqueeze(-2)
+            for block in self.resblocks:
+                x = block(x)
+            x = x.squeeze(-2) @ self.proj
+            return x if rows is not None else unit(x)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = Tower()
+    change(list(made.resblocks))
+    for name, parameter in made.named_parameters():
+        parameter.requires_grad_(trains(name))
+    return made

@@ -89,7 +89,7 @@ def test_gathered_features_without_views_are_the_bytes_that_the_plain_job_writes
     assert store.read(tmp_path / "plain").train_views is None
 
 
-@pytest.mark.parametrize("array", arrays.NAMES)
+@pytest.mark.parametrize("array", ["pre", "spatial_logits", "pixels", "blocks1"])
 def test_an_array_beside_them_is_the_same_bytes_from_any_number_of_shards(whole, index, spec, tmp_path, array):
     views = 2 if array == "pre" else 0
     paths = []
@@ -104,8 +104,25 @@ def test_an_array_beside_them_is_the_same_bytes_from_any_number_of_shards(whole,
         weight, bias = found.projection
         np.testing.assert_allclose(train.pre[:] @ weight + bias, train.x[:], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found.views_pre[:] @ weight + bias, features.train_views[:], rtol=1e-4, atol=1e-5)
-    else:
+    elif array == "spatial_logits":
         assert train.spatial_logits.shape == (15, 2, 2)
+    else:
+        shape, kind = {"pixels": ((15, 32, 32, 3), np.uint8), "blocks1": ((15, 5, 32), np.float32)}[array]
+        assert (train.images[array].shape, train.images[array].dtype) == (shape, kind)
+
+
+def test_an_array_of_images_that_is_larger_than_allowed_is_absent_and_says_what_allows_it(index, spec, tmp_path):
+    path = extracted(tmp_path, index, spec, 1, array="blocks2", most_gb=29 * 640 / 1e9 - 1e-9)
+    assert arrays.read(path).absent == (
+        "29 images of 640 bytes each take 1.86e-05 GB, and 1.86e-05 are allowed: `array_gb` in the dataset's entry"
+        " allows more"
+    )
+    assert not arrays.read(extracted(tmp_path, index, spec, 1, array="blocks2", most_gb=29 * 640 / 1e9)).absent
+
+
+def test_more_blocks_than_a_tower_has_are_absent_with_the_reason(index, spec, tmp_path):
+    absent = arrays.read(extracted(tmp_path, index, spec, 1, array="blocks3")).absent
+    assert absent == "its image tower has 2 blocks, and the last 3 are asked for"
 
 
 def test_a_tower_that_has_no_such_array_makes_a_file_that_says_so(whole, index, spec, tmp_path, monkeypatch):

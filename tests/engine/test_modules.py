@@ -328,3 +328,47 @@ def test_a_head_of_such_modules_learns_what_a_plain_loop_learns(monkeypatch: pyt
         for queries in (43, 2):
             found = run.logits(support.x[:queries])[i].double()
             torch.testing.assert_close(found, expected[:queries], rtol=1e-5, atol=1e-5)
+
+
+class OfOneModel(nn.Module):
+    """A layer of a model, whose weight all share, and a bias of one's own."""
+
+    shared = ("model.weight", "mean")
+
+    def __init__(self, model: nn.Linear, mean: Tensor) -> None:
+        super().__init__()
+        self.model, self.bias = model, nn.Parameter(torch.randn(3))
+        self.register_buffer("mean", mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x - self.mean) + self.bias
+
+
+def shared_modules() -> tuple[nn.Linear, Tensor, list[OfOneModel]]:
+    model, mean = nn.Linear(WIDE, 3, bias=False).requires_grad_(False), torch.randn(WIDE)
+    return model, mean, [OfOneModel(model, mean) for _ in range(R)]
+
+
+def test_what_modules_share_is_there_once_and_gives_what_each_gives_alone() -> None:
+    model, _, singles = shared_modules()
+    layer = Modules(singles, Noise(REPLICAS, "cpu"))
+    assert {name: weight.shape for name, weight in layer.weights.items()} == {"bias": (R, 3)}
+    assert layer.state(1).keys() == {"bias"}
+    x = torch.randn(R, B, WIDE)
+    expected = torch.stack([single(own) for single, own in zip(singles, x, strict=True)])
+    assert torch.equal(layer(x), expected)  # one after the other on a CPU: to the bit
+    (gradient,) = torch.autograd.grad(layer(x).sum(), list(layer.weights.values()))
+    assert torch.equal(gradient, torch.full((R, 3), float(B)))
+    model.weight.zero_()
+    assert torch.equal(layer(x), layer.weights["bias"][:, None].expand(-1, B, -1))
+
+
+def test_how_far_weights_have_moved_is_known_of_each_replica() -> None:
+    _, _, singles = shared_modules()
+    layer = Modules(singles, Noise(REPLICAS, "cpu"))
+    assert torch.equal(layer.moved(), torch.zeros(R))
+    with torch.no_grad():
+        layer.weights["bias"] += torch.tensor([[0.0], [1.0], [2.0]])
+    torch.testing.assert_close(layer.moved(), torch.tensor([0.0, 3.0, 12.0]))
+    (gradient,) = torch.autograd.grad(layer.moved().sum(), list(layer.weights.values()))
+    torch.testing.assert_close(gradient, torch.tensor([0.0, 2.0, 4.0])[:, None].expand(-1, 3))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from methods import Classifier, Method, Params, Projection, Replica, Task, unit
-from methods.tools.stand_in import MadeEncoder
+from methods.contract.needs import VECTORS
+from methods.tools.stand_in import MadeEncoder, MadeModel
 from tests.samples import make_features
 from workflow.lib.evaluation import cell as cells
 from workflow.lib.evaluation import needs
@@ -37,16 +38,16 @@ class Wants(Method):
         self.tasks.append(task)
         support = task.supports[replica.seed]
         means = support.one_hot(task.classes).T @ support.x
-        return lambda queries: queries @ means.T
+        return lambda queries: queries[:] @ means.T
 
 
 def run(
-    features: Features, *wanted: tuple[str, ...], encoder: Any = "", **params: Any
+    features: Features, *wanted: tuple[str, ...], encoder: Any = "", model: Any = "", **params: Any
 ) -> tuple[list[cells.Result], list[Task], Bench]:
     """A cell with a variant for each set of needs."""
     variants = [{"variant": "+".join(each), "params": {"needs": each, **params}} for each in wanted]
     cell = Cell("trial", "shapes", "tiny", "mine", "wants", "2", 2, "test", "last", variants)
-    bench, method = Bench(cell, features, "cpu", 1, lambda line: None, encoder=encoder), Wants()
+    bench, method = Bench(cell, features, "cpu", 1, lambda line: None, encoder=encoder, model=model), Wants()
     return cells.evaluate(bench, method), method.tasks, bench
 
 
@@ -64,7 +65,8 @@ def viewed(features: Features) -> Features:
         ("views", "needs views, which these features don't have: set 'views' in the dataset's entry"),
         ("spatial", "needs spatial, which these features don't have: they are one pooled embedding of each image"),
         ("text_encoder", "needs text_encoder, which these features don't have"),
-        ("model", "needs model, which these features don't have: a method is given features and no model"),
+        ("model", "needs model, which these features don't have"),
+        ("pixels", "needs pixels, which these features don't have"),
         ("telepathy", "needs telepathy, which these features don't have"),
     ],
 )
@@ -92,7 +94,7 @@ def test_what_features_have_is_met(features: Features, viewed: Features) -> None
 
 def test_the_text_tower_is_met_where_it_is_there_and_goes_to_those_who_need_it(features: Features) -> None:
     tower = MadeEncoder(np.eye(4, dtype=np.float32), ["0", "1", "2", "3"])
-    assert needs.met(features, tower) == needs.met(features) | {"text_encoder"}
+    assert needs.met(features, tower) == needs.met(features) | {"text_encoder", "text_blocks"}
     (one, other), tasks, _ = run(features, ("image", "text_encoder"), ("image",), encoder=tower)
     assert (one.reason, other.reason) == ("", "")
     assert tasks[0].text_encoder() is tower
@@ -104,6 +106,18 @@ def test_without_a_text_tower_the_cell_is_n_a_with_the_reason_for_it(features: F
     (refused,), tasks, _ = run(features, ("image", "text_encoder"), encoder="they come without a model")
     assert refused.reason == "needs text_encoder, which these features don't have: they come without a model"
     assert tasks == []
+
+
+def test_the_model_goes_to_those_who_need_it_and_else_the_cell_says_why_there_is_none(features: Features) -> None:
+    towers = MadeModel(np.eye(4, dtype=np.float32))
+    (given,), tasks, _ = run(features, ("image", "model"), model=towers)
+    assert given.reason == ""
+    assert tasks[0].loaded_model() is towers
+    _, tasks, _ = run(features, ("image",), model=towers)
+    with pytest.raises(ValueError, match="must name `model` in its needs"):
+        tasks[0].loaded_model()
+    (refused,), _, _ = run(features, ("image", "model", "text_encoder"), model="no", encoder="no")
+    assert refused.reason == "needs model, text_encoder, which these features don't have: no"
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -175,10 +189,28 @@ def test_who_needs_spatial_logits_sees_them_beside_the_unit_embedding(beside: Fe
     assert np.array_equal(np.stack([first, second], 1), train.spatial_logits[rows])
 
 
+@pytest.mark.parametrize("name", ["pixels", "blocks2"])
+def test_who_needs_images_sees_them_flat_and_the_queries_are_read_slice_by_slice(features: Features, name: str) -> None:
+    rng, held, kind = np.random.default_rng(1), {}, np.uint8 if name == "pixels" else np.float32
+    for split, part in features.splits.items():
+        held[split] = rng.integers(256, size=(len(part.y), 2, 5, 3)).astype(kind)
+    made = arrays.added(features, arrays.Array(name, held, features.metadata), "here")
+    assert needs.met(made) == needs.met(features) | {name}
+    (result,), tasks, bench = run(made, ("image", name))
+    assert result.reason == ""
+    support = tasks[0].supports[0]
+    assert np.array_equal(support.x, held["train"][bench.rows[0]].reshape(len(support.y), -1))
+    assert support.x.dtype == held["train"].dtype
+    queries = bench._queries("test", False, {name}).x
+    assert not isinstance(queries, np.ndarray)
+    assert (len(queries), queries.shape) == (36, (36, 30))
+    assert np.array_equal(queries[3:9], held["test"][3:9].reshape(6, -1))
+
+
 def test_a_support_of_no_images_has_no_arrays_and_the_right_widths(beside: Features) -> None:
     cell = Cell("trial", "shapes", "tiny", "mine", "wants", "0", 1, "test", "last", [])
     bench = Bench(cell, beside, "cpu", 1, lambda line: None)
-    assert [bench.task(False, [need]).supports[0].x.shape for need in arrays.NAMES] == [(0, 11), (0, 8 + 2 * 4)]
+    assert [bench.task(False, [need]).supports[0].x.shape for need in VECTORS] == [(0, 11), (0, 8 + 2 * 4)]
 
 
 def test_prompts_one_by_one_are_unit_and_for_those_who_need_them(features: Features) -> None:

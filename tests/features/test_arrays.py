@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from methods.contract.base import Projection
+from methods.contract.needs import VECTORS
 from tests.samples import make_features
 from workflow.lib.errors import UserError
 from workflow.lib.features import arrays, npz, npz_arrays, store
@@ -33,7 +34,7 @@ def stored(folder, made):
     return arrays.read(folder / "planes.array.safetensors")
 
 
-@pytest.mark.parametrize("name", arrays.NAMES)
+@pytest.mark.parametrize("name", VECTORS)
 def test_an_array_is_read_as_it_was_written_and_stands_beside_the_features(tmp_path, name):
     made = array(name)
     found = arrays.added(features(), stored(tmp_path, made), "here")
@@ -41,6 +42,24 @@ def test_an_array_is_read_as_it_was_written_and_stands_beside_the_features(tmp_p
         np.testing.assert_array_equal(np.asarray(getattr(found.splits[split], name)[:]), rows)
     if name == "pre":
         assert all(np.array_equal(a, b) for a, b in zip(found.projection, made.projection, strict=True))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("pixels", np.uint8), ("blocks1", np.float32)])
+def test_images_stand_beside_the_features_by_their_name(tmp_path, name, kind):
+    held = {key: np.full((len(split.y), 4, 6, 3), 7, kind) for key, split in features().splits.items()}
+    found = arrays.added(features(), stored(tmp_path, Array(name, held, dict(MADE_OF))), "here")
+    for split, rows in held.items():
+        again = found.splits[split].images[name][:]
+        assert again.dtype == kind
+        np.testing.assert_array_equal(again, rows)
+    part = found.splits["train"].part(np.array([5, 2]))
+    np.testing.assert_array_equal(part.images[name][0:2], held["train"][[5, 2]].reshape(2, -1))
+
+
+def test_pixels_of_another_shape_are_refused():
+    held = {key: np.ones((len(split.y), 3, 4, 6), np.uint8) for key, split in features().splits.items()}
+    with pytest.raises(UserError, match=r"train_pixels has shape \(48, 3, 4, 6\); \(N, H, W, 3\) with N = 48"):
+        arrays.added(features(), Array("pixels", held, dict(MADE_OF)), "here")
 
 
 def test_equal_arrays_are_equal_bytes_and_a_flipped_bit_is_found(tmp_path):
@@ -129,7 +148,7 @@ def taken(path, name="pre"):
 def test_features_from_elsewhere_may_bring_all_of_them(tmp_path):
     path = saved(tmp_path)
     made = npz.read_npz(path)
-    for name in arrays.NAMES:
+    for name in VECTORS:
         made = arrays.added(made, stored(tmp_path, taken(path, name)), "here")
     train = made.splits["train"]
     np.testing.assert_allclose(train.pre[:] @ made.projection.weight, train.x, rtol=1e-3, atol=1e-4)

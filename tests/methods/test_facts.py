@@ -53,6 +53,8 @@ def test_it_learns_as_many_numbers_as_it_says(name: str) -> None:
     assert facts is not None
     task = replace(as_needed(method, problem(5, [4] * 5).task, one), engine=engines.engine(method))
     sizes = {"N": 20, "D": 16, "K": 5, "W": WIDTH, "L": DEPTH}
+    if "model" in method().needs(defaults(method)):
+        return  # the made towers are another model; tests/towers/test_tuned_methods.py counts those of ViT-B/32
     if "pre" in method().needs(defaults(method)):
         sizes["Dp"] = task.last_layer().weight.shape[0]
     assert method().trainable(task, defaults(method)) == facts.at(facts.learned, **sizes)

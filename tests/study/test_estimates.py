@@ -44,6 +44,12 @@ def test_cross_validation_costs_a_training_and_a_support_more_for_each_fold() ->
     )
 
 
+def test_of_images_a_cell_holds_those_of_its_supports() -> None:
+    assert estimates.held(5, 2000, "all", 3) == 6005
+    assert estimates.held(5, 2000, "1", 3) == 5 + 3 * 2000 / estimates.SMALL_CLASS
+    assert estimates.held(5, 0, "all", 3) == 5
+
+
 def test_a_cell_without_training_still_has_time_to_start() -> None:
     assert estimates.cell_minutes(0, "0", 1, 1) == 2
 

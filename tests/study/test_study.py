@@ -209,13 +209,14 @@ def test_what_is_shipped_is_the_recommended_row_unless_one_is_named(here: Path) 
 
 
 def test_how_images_are_read_goes_with_every_source_that_has_them(here: Path) -> None:
-    text = BASE.replace("{source: digits}", "{source: digits, skip_bad_images: true, max_aspect: 300}")
+    text = BASE.replace("{source: digits}", "{source: digits, skip_bad_images: true, max_aspect: 300, array_gb: 0.5}")
     digits = load(write(here, text.replace("    path:", "    max_pixels: 400000000\n    path:"))).datasets
     assert digits["digits"] == {
         "source": "digits",
         "templates": ["a photo of the number {}.", "a handwritten digit {}."],
         "skip_bad_images": True,
         "max_aspect": 300,
+        "array_gb": 0.5,
     }
     assert digits["sheets"]["max_pixels"] == 400_000_000
 
@@ -453,6 +454,12 @@ WRONG = [
         "{source: digits}",
         "{source: digits, max_pixels: 0}",
         "3: datasets.digits.max_pixels: found 0, allowed: at least 1",
+    ),
+    (
+        "an array of less than nothing",
+        "{source: digits}",
+        "{source: digits, array_gb: -1}",
+        "3: datasets.digits.array_gb: found -1, allowed: at least 0",
     ),
     (
         "an aspect that is no whole number",

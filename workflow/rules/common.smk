@@ -8,7 +8,7 @@ from pathlib import Path
 from workflow.lib.jobs import orphans, stale_lock
 from workflow.lib.jobs.code import ROOT
 from workflow.lib.errors import UserError
-from methods.contract.base import ARRAYS
+from methods.contract import needs
 from workflow.lib.page.document import digest
 from workflow.lib.study import images
 from workflow.lib.study.study import load as load_study
@@ -57,7 +57,7 @@ os.environ.update(
 wildcard_constraints:
     dataset="[a-z0-9_]+",
     backbone="[a-z0-9_]+",
-    array="|".join(["", *(rf"\.{name}" for name in ARRAYS)]),
+    array=rf"|\.({needs.PATTERN})",
     method="[a-z0-9_]+",
     shots="0|[1-9][0-9]*|all",
     shard="[1-9][0-9]*",

@@ -17,18 +17,18 @@ rule evaluate:
     resources:
         gpu=lambda wildcards: int(STUDY.methods[wildcards.method].method.gpu),
         mem_mb=lambda wildcards, input, attempt: estimates.cell_memory(
-            estimates.megabytes([input.features, *input.arrays]),
+            held(wildcards, input),
             attempt,
             wildcards.shots,
             folds(wildcards),
             tower_weights(wildcards, input),
         ),
         runtime=lambda wildcards, input, attempt: estimates.cell_minutes(
-            estimates.megabytes([input.features, *input.arrays]),
+            held(wildcards, input),
             wildcards.shots,
             replicas(wildcards),
             attempt,
-            learns_through_text(wildcards),
+            learns_through_tower(wildcards),
         ),
         # No params: they change no result. And text: in a group of cells, numbers would be added up.
         jobs_per_gpu=str(STUDY.jobs_per_gpu),

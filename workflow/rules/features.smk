@@ -50,7 +50,7 @@ rule features:
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
-        reading=images_options,
+        reading=reading_options,
         what=what_is_made,
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
         code=lambda wildcards: extraction_hash("features.py"),
@@ -85,7 +85,7 @@ rule shard:
         templates=lambda wildcards: to_json(
             STUDY.datasets[wildcards.dataset]["templates"]
         ),
-        reading=images_options,
+        reading=reading_options,
         what=what_is_made,
         code=lambda wildcards: extraction_hash("features.py"),
     message:

@@ -9,7 +9,7 @@ from workflow.lib.jobs.code import DECIDES_NO_FEATURE, code_hash
 from workflow.lib.data import names
 from workflow.lib.data.datasets import COMMON
 from workflow.lib.evaluation import engines, supports
-from methods.contract.base import ARRAYS
+from methods.contract.needs import VECTORS, arrays, is_image
 from methods.contract.trained import TrainedMethod
 
 
@@ -111,6 +111,15 @@ def what_is_made(wildcards):
     return wildcards.array[1:] or "features"
 
 
+def reading_options(wildcards):
+    """How the images of an extraction are read, and how large an array of them may be."""
+    options = images_options(wildcards)
+    limit = STUDY.datasets[wildcards.dataset].get("array_gb")
+    if limit is None or not is_image(what_is_made(wildcards)):
+        return options
+    return f"{options} --array-gb {limit}".strip()
+
+
 def images_options(wildcards):
     """How a model's images are read: augmented views, and what is let in or left out."""
     dataset = STUDY.datasets[wildcards.dataset]
@@ -166,9 +175,23 @@ def cell_spec(wildcards):
 
 def array_files(wildcards):
     """The arrays beside the features that the cell's method needs: nobody else waits for them."""
-    needed = STUDY.methods[wildcards.method].needs
+    needed = arrays(STUDY.methods[wildcards.method].needs)
+    if "features" in STUDY.backbones[wildcards.backbone]:
+        needed = [name for name in needed if name in VECTORS]
     made = f"{FEATURES}/{wildcards.backbone}/{wildcards.dataset}"
-    return [f"{made}.{name}.safetensors" for name in ARRAYS if name in needed]
+    return [f"{made}.{name}.safetensors" for name in needed]
+
+
+def held(wildcards, input):
+    """MB of the features and arrays that a cell has in memory."""
+    images = [path for path in input.arrays if is_image(str(path).split(".")[-2])]
+    vectors = [path for path in input.arrays if path not in images]
+    return estimates.held(
+        estimates.megabytes([input.features, *vectors]),
+        estimates.megabytes(images),
+        wildcards.shots,
+        STUDY.seeds,
+    )
 
 
 def array_options(wildcards, input):
@@ -213,7 +236,7 @@ def cell_cost(wildcards):
     """What the cell takes beside others, by what is known before anything has been made."""
     trains = STUDY.methods[wildcards.method].method.gpu
     return estimates.cell_cost(
-        wildcards.shots, replicas(wildcards), trains, learns_through_text(wildcards)
+        wildcards.shots, replicas(wildcards), trains, learns_through_tower(wildcards)
     )
 
 
@@ -254,21 +277,21 @@ def extraction_minutes(wildcards, input, attempt):
     return estimates.extraction_minutes(images_to_encode(wildcards, input), attempt)
 
 
-def learns_through_text(wildcards):
-    """Whether the cell has the text tower of its backbone in the loop. Features made elsewhere have none."""
-    wanted = "text_encoder" in STUDY.methods[wildcards.method].needs
-    return wanted and "model" in STUDY.backbones[wildcards.backbone]
+def learns_through_tower(wildcards):
+    """Whether the cell has a tower of its backbone in the loop. Features made elsewhere have none."""
+    wanted = engines.IN_THE_LOOP & STUDY.methods[wildcards.method].needs
+    return bool(wanted) and "model" in STUDY.backbones[wildcards.backbone]
 
 
 def tower_files(wildcards):
     """The files that the study gives for the backbone, where the cell loads it."""
-    return model_files(wildcards) if learns_through_text(wildcards) else {}
+    return model_files(wildcards) if learns_through_tower(wildcards) else {}
 
 
 def tower_weights(wildcards, input):
     """The size of the weights in MB of which the cell loads a tower; None where it loads none."""
     files = [input.weights] if "weights" in input.keys() else []
-    return estimates.megabytes(files) if learns_through_text(wildcards) else None
+    return estimates.megabytes(files) if learns_through_tower(wildcards) else None
 
 
 def support_files(wildcards):

@@ -89,10 +89,9 @@ def _compute(
     origin.check(read.metadata, cell.made_of, arguments.features)
     for path in arguments.array:
         read = beside.added(read, beside.read(path), path)
-    encoder: Any = ""
-    if "text_encoder" in needs:
-        encoder = engines.text_encoder(cell.made_of.get("backbone", {}), read.classnames, read.metadata, device)
-    bench = Bench(cell, read, device, arguments.threads, _log, encoder=encoder)
+    backbone = cell.made_of.get("backbone", {})
+    encoder, model = engines.towers(needs, backbone, read.classnames, read.metadata, device)
+    bench = Bench(cell, read, device, arguments.threads, _log, encoder=encoder, model=model)
     clock["read"] = time.perf_counter() - began
     began = time.perf_counter()
     made_of = json.dumps([arguments.spec, read.sha256, arguments.code, device, arguments.threads])

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from methods.contract import needs
 from workflow.lib import files
 from workflow.lib.data import index
 from workflow.lib.data.index import Index
@@ -22,6 +23,7 @@ from workflow.lib.features import arrays, npz, npz_arrays, store, took
 from workflow.lib.features.store import Features
 from workflow.lib.jobs import devices, entry, logs
 
+FEATURES = "features"
 log = logging.getLogger("workflow.scripts.features")
 
 
@@ -38,7 +40,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--skip-bad-images", action="store_true", help="go on without images that can't be read")
     parser.add_argument("--max-pixels", type=int, help="pixels of the largest image that is read")
     parser.add_argument("--max-aspect", type=int, help="how many times as long as wide an image may be")
-    parser.add_argument("--make", choices=["features", *arrays.NAMES], default="features", help="(default: features)")
+    parser.add_argument(
+        "--make", default=FEATURES, help=f"{FEATURES} (default), or the array beside them: {needs.PATTERN}"
+    )
+    parser.add_argument("--array-gb", type=float, help="what an array of images may take on disk")
     parser.add_argument("--shard", type=int, default=1, help="which shard this job is, from 1 (default: 1)")
     parser.add_argument("--shards", type=int, default=1, help="in how many shards images are taken (default: 1)")
     parser.add_argument("--gathered", type=Path, help="the features, gathered from shards: they only get their name")
@@ -104,7 +109,7 @@ def from_elsewhere(arguments: argparse.Namespace) -> Features | arrays.Array:
         "spec": arguments.spec,
         "weights_sha256": files.sha256(path),
     }
-    if arguments.make != "features":
+    if arguments.make != FEATURES:
         return replace(npz_arrays.read(path, arguments.make, found), metadata=metadata)
     return replace(found, metadata=metadata)
 
@@ -145,11 +150,12 @@ def extract(arguments: argparse.Namespace, found: Index, shard: Shard) -> Part:
         names={"dataset": arguments.dataset, "backbone": arguments.backbone},
         threads=arguments.threads,
         device=device,
-        views=0 if arguments.make == "spatial_logits" else arguments.views,  # of the views there are none
+        views=arguments.views if arguments.make in (FEATURES, "pre") else 0,  # of the others there are none
         flip=not arguments.no_flip,
         shard=shard,
         reader=Reader(limits, skip=arguments.skip_bad_images),
-        array="" if arguments.make == "features" else arguments.make,
+        array="" if arguments.make == FEATURES else arguments.make,
+        most_gb=extraction.ARRAY_GB if arguments.array_gb is None else arguments.array_gb,
     )
 
 

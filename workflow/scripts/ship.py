@@ -45,9 +45,7 @@ def main() -> None:
     everything = asked["labels"] == "everything"
     settings = Settings(asked["level"], asked["error"])
     about.backbone(read)  # before hours of a fit
-    encoder: Any = ""
-    if "text_encoder" in needs:
-        encoder = engines.text_encoder(asked["made_of"]["backbone"], read.classnames, read.metadata, device)
+    encoder, _ = engines.towers(needs, asked["made_of"]["backbone"], read.classnames, read.metadata, device)
     learned_from = fitting.labelled(read, everything)
     made = fitting.fit(chosen.row, method, learned_from, settings, device, arguments.threads, log.info, encoder)
     code = {"code": arguments.code}

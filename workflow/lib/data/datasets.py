@@ -35,7 +35,18 @@ log = logging.getLogger(__name__)
 
 READING = ("skip_bad_images", "max_pixels", "max_aspect")  # how images are read
 # What a dataset may say whatever its source; of these the names of classes alone touch the index.
-COMMON = ("source", "templates", "classnames", "supports", "allow_fewer", "views", "flip", "shards", *READING)
+COMMON = (
+    "source",
+    "templates",
+    "classnames",
+    "supports",
+    "allow_fewer",
+    "views",
+    "flip",
+    "shards",
+    "array_gb",
+    *READING,
+)
 
 
 def resolve(spec: Mapping[str, Any], known: registry.Sources | None = None) -> tuple[Source, dict[str, Any]]:
@@ -111,7 +122,7 @@ def reading(spec: Mapping[str, Any], source: Source) -> dict[str, Any]:
 
     Raises `UserError`, with the key, where there are no images.
     """
-    given = {key: spec[key] for key in READING if key in spec}
+    given = {key: spec[key] for key in (*READING, "array_gb") if key in spec}
     if given and source.prepare is None:
         raise UserError(f"{next(iter(given))}: there are no images to read; allowed: leaving it away")
     return given

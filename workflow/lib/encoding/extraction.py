@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from workflow.lib.data.index import Index
-from workflow.lib.encoding import backbones, bad_images, pipeline, preprocessing, prompts
+from workflow.lib.encoding import backbones, bad_images, beside, pipeline, preprocessing, prompts
 from workflow.lib.encoding.backbones import Backbone
-from workflow.lib.encoding.beside import Beside
 from workflow.lib.encoding.encoder import Encoder
 from workflow.lib.encoding.images import Preprocess, Reader, open_rgb
 from workflow.lib.encoding.shards import WHOLE, Part, Shard
@@ -34,6 +33,7 @@ log = logging.getLogger(__name__)
 
 Encode = Callable[[torch.Tensor], torch.Tensor]  # preprocessed images (N, 3, H, W) to one row each, on the CPU
 
+ARRAY_GB = 20.0  # that an array of images may take on disk, where nothing is said
 # On a CPU every thread has a batch of its own: small ones stay in its cache and share the work out evenly.
 DEFAULT_BATCH_SIZE = {"cpu": 16, "cuda": 64}
 
@@ -50,12 +50,13 @@ def extract(
     shard: Shard = WHOLE,
     reader: Reader | None = None,
     array: str = "",
+    most_gb: float = ARRAY_GB,
 ) -> Part:
     """Load the backbone of `spec` once, and take the shard's images and, in the first, the class names through it.
 
     `views` of every train image are added, half of them mirrored if `flip`. `names` goes into the metadata. Images are
     opened by `reader`. In place of the embeddings of images and views, `array` names one beside the features: where the
-    backbone has no such array the part is `absent`, with the reason.
+    backbone has no such array, or one of images would take more than `most_gb`, the part is `absent`, with the reason.
 
     Raises `UserError` where the model can't be loaded, images can't be read or memory runs out.
     """
@@ -74,7 +75,7 @@ def extract(
         made = Part(logit_scale=backbone.logit_scale, metadata={**names, **_provenance(backbone, spec, templates)})
         of_names = partial(embed_texts, backbone, templates=templates, batch_size=size, threads=threads)
         text = partial(prompts.embed, index, templates, backbone.tokenizer, of_names)
-        made, encode = _begun(made, backbone, array, text if templates else None, shard)
+        made, encode = _begun(made, backbone, array, text if templates else None, shard, len(paths), most_gb)
         if made.absent:
             return made
         if rows:
@@ -91,17 +92,17 @@ def extract(
 
 
 def _begun(
-    made: Part, backbone: Backbone, array: str, text: Callable[[], NDArray[np.float32]] | None, shard: Shard
+    made: Part, backbone: Backbone, array: str, text: beside.Text, shard: Shard, images: int, most_gb: float
 ) -> tuple[Part, Encode]:
     """The part with what is made once, and what makes its rows; or a part that is `absent`."""
     if not array:
         return replace(made, text=text() if shard.number == 1 and text else None), backbone.encode_images
     try:
-        beside = Beside(backbone, array, text)
+        found = beside.of(array, backbone, text, images, most_gb)
     except ValueError as error:
         log.info("no %s: %s", array, error)
         return replace(made, array=array, absent=str(error)), backbone.encode_images
-    return replace(made, array=array, projection=beside.projection), beside
+    return replace(made, array=array, projection=found.projection), found
 
 
 def _introduce(backbone: Backbone, spec: Mapping[str, Any]) -> None:
@@ -127,9 +128,7 @@ def _clear_about_memory(size: int) -> Iterator[None]:
 
 def augmentation(backbone: Backbone, flip: bool) -> Augmentation:
     """That of the views: to the size of the backbone's images."""
-    size = json.loads(backbone.preprocessing)["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    return Augmentation((height, width), flip=0.5 if flip else 0.0)
+    return Augmentation(beside.sides(backbone), flip=0.5 if flip else 0.0)
 
 
 def _provenance(backbone: Backbone, spec: Mapping[str, Any], templates: Sequence[str]) -> dict[str, Any]:
@@ -215,8 +214,10 @@ def _images_at_once(batch_size: int, views: int) -> int:
 
 
 def _encoder(backbone: Backbone, preprocess: Preprocess, batch_size: int, encode: Encode | None) -> Encoder:
-    """From bytes `(N, H, W, 3)` to embeddings `(N, D)`, or what `encode` makes of preprocessed images."""
+    """From bytes `(N, H, W, 3)` to embeddings `(N, D)`, or what `encode` makes of preprocessed images, or of bytes."""
     forward = encode or backbone.encode_images
+    if getattr(forward, "of_bytes", False):
+        return Encoder(forward, batch_size)
     return Encoder(lambda images: forward(preprocess.finish(images.to(backbone.device))), batch_size)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 _BATCHES_AHEAD = 2
+IN_MEMORY = 2**30  # bytes of rows that are gathered in memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,15 +34,24 @@ def both(
     return in_order(lambda item: encode(load(item)), items, threads)
 
 
-def gather(results: Iterable[torch.Tensor], total: int, done: Callable[[int], object]) -> NDArray[np.float32]:
-    """The `total` rows of all results, each put into its place as it comes: they are never in memory twice."""
+def gather(results: Iterable[torch.Tensor], total: int, done: Callable[[int], object]) -> NDArray[Any]:
+    """The `total` rows of all results, each put into its place as it comes: they are never in memory twice.
+
+    Many and large ones lie in a file without a name, which takes memory only as far as there is some to spare.
+    """
     gathered, end = np.empty((0, 0), np.float32), 0  # of no rows the width is not known
     for part in results:
-        gathered = gathered if end else np.empty((total, *part.shape[1:]), np.float32)
+        gathered = gathered if end else _room((total, *part.shape[1:]), part.numpy().dtype)
         gathered[end : end + len(part)] = part.numpy()
         end += len(part)
         done(len(part))
     return gathered
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if math.prod(shape) * dtype.itemsize <= IN_MEMORY:
+        return np.empty(shape, dtype)
+    return np.memmap(tempfile.TemporaryFile(), dtype, "w+", shape=shape)  # its memory keeps the file open
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:

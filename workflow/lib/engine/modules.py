@@ -3,7 +3,8 @@
 They run side by side through `vmap` where it can do that, and else one after the other, which any module can.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 from warnings import filterwarnings
 
@@ -24,8 +25,9 @@ filterwarnings("ignore", "There is a performance drop")  # in `vmap`: nothing th
 class Modules:
     """R modules of one kind, called with any arguments, in which tensors `(R, …)` are one for each replica.
 
-    Tensors `(M, D)` and smaller ones are shared by all replicas. Raises ValueError, with the module's name and the
-    reason, for modules that can't be stacked or called.
+    Tensors `(M, D)` and smaller ones are shared by all replicas. A module may name, as `shared`, tensors of its own
+    that are the same objects in all of them: of these there is one copy. Raises ValueError, with the module's name and
+    the reason, for modules that can't be stacked or called.
     """
 
     any_shape = True
@@ -33,13 +35,31 @@ class Modules:
     def __init__(self, modules: Sequence[nn.Module], noise: Noise) -> None:
         self._modules, self._noise = modules, noise
         self._kind = type(modules[0]).__name__
-        self._buffers = [name for name, _ in modules[0].named_buffers()]
-        self._state = self._stacked([dict(module.named_parameters()) for module in modules])
-        self._state |= self._stacked([dict(module.named_buffers()) for module in modules])
+        of_model: Collection[str] | None = getattr(modules[0], "shared", None)
+        self._shared = frozenset(of_model or ())
+        self._buffers = [name for name, _ in modules[0].named_buffers() if name not in self._shared]
+        self._state = self._stacked([self._own_of(module.named_parameters()) for module in modules])
+        self._state |= self._stacked([self._own_of(module.named_buffers()) for module in modules])
         trained = [name for name, value in modules[0].named_parameters() if value.requires_grad]
         self.weights = {name: self._state[name].requires_grad_() for name in trained}
         self._beside: set[bool] | None = set()  # in training, or outside: where vmap has worked; None: it can't
+        if of_model is not None and not any(value.is_cuda for value in self._state.values()):
+            self._beside = None  # of a large module on a CPU it saves nothing, and the bytes are those of one alone
         self.training = True
+
+    def _own_of(self, named: Iterable[tuple[str, Tensor]]) -> State:
+        """The tensors of a module that no other one has."""
+        return {name: value for name, value in named if name not in self._shared}
+
+    @cached_property
+    def _began(self) -> State:
+        """The weights as they were made: a call puts others in their place, and back."""
+        return self._stacked([{name: module.get_parameter(name) for name in self.weights} for module in self._modules])
+
+    def moved(self) -> Tensor:
+        """The squared distance `(R,)` of the weights from where they began."""
+        apart = [weight - self._began[name] for name, weight in self.weights.items()]
+        return torch.stack([one.square().flatten(1).sum(1) for one in apart]).sum(0)
 
     def _stacked(self, states: Sequence[Mapping[str, Tensor]]) -> State:
         if any(is_lazy(value) for value in states[0].values()):

@@ -42,6 +42,7 @@ CPU_CHUNK = 16 * 2**20  # bytes that a chunk of replicas works on: more of them 
 GPU_CHUNK = 0.25  # likewise as a share of the GPU's memory
 CPU_SLICE = 2**20  # bytes of (R, M, D) intermediates in a slice of queries
 GPU_SLICE = 2**28
+LEAST_IMAGES = 32  # in a slice of queries that go through a tower, whatever their size
 MOVED, ROWS = 0.1, 256  # by how much an untrained head is moved, and rows that it classifies at a time
 
 
@@ -217,7 +218,8 @@ class Run:
             self._lbfgs = Lbfgs(self.head.weights, self.recipe, self.head.noise)
         else:
             self._optimizer = Optimizer(self.head.weights, recipes, self.per_epoch)
-        self._slice = max(1, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
+        least = LEAST_IMAGES if task.model else 1
+        self._slice = max(least, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
         self._device, self._log, self._dim = task.device, task.log, task.dim
         # Fresh memory for the logits of every epoch would cost as much as computing them.
         shape = len(replicas), task.classes

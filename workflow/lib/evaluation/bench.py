@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from methods.contract import needs as arrays
 from methods.contract.base import Array, Engine, Floats, Labels, Method, Replica, Support, Task, unit
-from methods.contract.encoder import TextEncoder
+from methods.contract.encoder import Model, TextEncoder
 from methods.contract.shots import ALL, ZERO
 from workflow.lib.errors import UserError
 from workflow.lib.evaluation import cross_validation, scoring, support_files, supports, whole
@@ -15,6 +16,7 @@ from workflow.lib.evaluation.cross_validation import KEPT, Keeping, Table
 from workflow.lib.evaluation.protocol import CROSS_VALIDATION, Judge, Queries, Weigh
 from workflow.lib.features.blocks import Rows
 from workflow.lib.features.store import Features, Split
+from workflow.lib.features.stream import Stream
 
 Log = Callable[[str], None]
 _SLICE = 4096  # rows
@@ -78,7 +80,8 @@ class Bench:
     """The fixed part of a cell: queries, supports, and how they are handed to the method.
 
     Of a cell with folds its reported split is all images, and `folds` are the benches on which they are answered;
-    `without` are the images of such a bench's own fold. `encoder` is the text tower, or why there is none.
+    `without` are the images of such a bench's own fold. `encoder` is the text tower, and `model` both of them, or why
+    there is none.
     """
 
     def __init__(
@@ -90,11 +93,12 @@ class Bench:
         log: Log,
         without: Labels | None = None,
         encoder: TextEncoder | str = "",
+        model: Model | str = "",
     ) -> None:
         if cell.folds:
             features = whole.reported(features, cell.report, without)
         self.cell, self.features, self.without = cell, features, without
-        self.device, self.threads, self.log, self.encoder = device, threads, log, encoder
+        self.device, self.threads, self.log, self.encoder, self.model = device, threads, log, encoder, model
         self.labels = features.splits[cell.report].y
         for split in cell.splits()[1:] if without is None else ():
             _two_classes(cell, split, features.splits[split].y)
@@ -102,7 +106,7 @@ class Bench:
         self.rows: dict[int, Labels]
         if cell.folds and cell.shots != ZERO and without is None:
             of_fold = whole.fold_rows(features, cell.folds)
-            self.folds = [Bench(cell, features, device, threads, log, rows, encoder) for rows in of_fold]
+            self.folds = [Bench(cell, features, device, threads, log, rows, encoder, model) for rows in of_fold]
             self.rows = self.folds[0].rows
             return
         self.rows = {seed: self._draw(seed) for seed in range(cell.seeds)}
@@ -205,6 +209,7 @@ class Bench:
             text_each=None if each is None else unit(each),
             projection=self.features.projection if "pre" in needs else None,
             encoder=None if isinstance(self.encoder, str) or "text_encoder" not in needs else self.encoder,
+            model=None if isinstance(self.model, str) or "model" not in needs else self.model,
         )
 
     def _support(self, rows: Labels, raw: bool, needs: Needs) -> Support:
@@ -237,6 +242,8 @@ class Bench:
 
     def _queries(self, split: str, raw: bool, needs: Needs) -> Queries:
         part = self.features.splits[split]
+        if (images := _images(part, needs)) is not None:
+            return Queries(images, part.y)
         return Queries(self.on_device(_rows(part, np.arange(len(part.y)), raw, needs)), part.y)
 
     def on_device(self, x: Floats) -> Array:
@@ -261,11 +268,18 @@ def _rows(split: Split, rows: Labels, raw: bool, needs: Needs) -> Floats:
     if "pre" in needs and split.pre is not None:
         before: Floats = split.pre[rows]
         return before
+    if (images := _images(split, needs)) is not None:
+        return images[rows]
     x = _taken(split.x, rows, raw)
     if "spatial_logits" in needs and split.spatial_logits is not None:
         both = split.spatial_logits[rows]
         return np.concatenate([x, both[:, 0], both[:, 1]], axis=1)  # a reshape would not do with no rows
     return x
+
+
+def _images(split: Split, needs: Needs) -> Stream | None:
+    """The array of images of a split that a method with these needs is to see, if it is one of those."""
+    return next((Stream(split.images[name]) for name in arrays.arrays(needs) if arrays.is_image(name)), None)
 
 
 def _taken(x: Rows, rows: Labels, raw: bool) -> Floats:

@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from methods.contract.base import ARRAYS, Array, Method, Replica, Task
+from methods.contract.base import Array, Method, Replica, Task
+from methods.contract.needs import arrays
 from workflow.lib.engine import checkpoints
 from workflow.lib.evaluation import (
     calibration,
@@ -80,7 +81,7 @@ def _largest(results: Iterable[Result]) -> int | None:
 
 
 def _evaluate(bench: Bench, method: Method) -> list[Result]:
-    there = needs.met(bench.features, bench.encoder)
+    there = needs.met(bench.features, bench.encoder, bench.model)
     results = []
     for (raw, _), group in _by_features(method, bench.cell.variants):
         runnable = [variant for variant in group if method.needs(variant["params"]) <= there]
@@ -136,14 +137,14 @@ def _by_features(
     """The variants that see the same of the images: unit or raw, and which arrays beside."""
 
     def seen(variant: Mapping[str, Any]) -> tuple[bool, list[str]]:
-        return method.raw(variant["params"]), sorted(method.needs(variant["params"]) & set(ARRAYS))
+        return method.raw(variant["params"]), arrays(method.needs(variant["params"]))
 
     for wanted, group in groupby(sorted(variants, key=seen), key=seen):
         yield wanted, list(group)
 
 
 def _refused(bench: Bench, method: Method, variant: Mapping[str, Any]) -> Result:
-    reason = needs.reason(method.needs(variant["params"]), bench.features, bench.encoder)
+    reason = needs.reason(method.needs(variant["params"]), bench.features, bench.encoder, bench.model)
     return Result(variant["variant"], variant["params"], 0, {}, reason)
 
 
@@ -174,7 +175,9 @@ def chosen(
 ) -> dict[Replica, Outcome]:
     """What each replica comes to, after the cross-validation of its support where a regime chooses by it."""
     tables = bench.tables(method, task, replicas)
-    judge = bench.judge(raw, wanted, tables, None if method.engine else partial(weighing.of_candidate, method))
+    judge = bench.judge(
+        raw, wanted, tables, None if method.engine or arrays(wanted) else partial(weighing.of_candidate, method)
+    )
     found = fitting.outcomes(method, task, replicas, judge)
     # The whole support may take more steps than its folds: which candidate is which is known once it has been trained.
     chosen_by = tables if CROSS_VALIDATION in bench.cell.regimes else {}

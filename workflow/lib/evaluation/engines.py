@@ -1,6 +1,6 @@
-"""Which engine trains the replicas of a method, and the text tower that some learn through.
+"""Which engine trains the replicas of a method, and the towers that some learn through.
 
-Imports none of them before it is asked to: they bring torch, and the tower open_clip.
+Imports none of them before it is asked to: they bring torch, and the towers open_clip.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -8,15 +8,16 @@ from importlib import import_module
 from typing import Any, cast
 
 from methods.contract.base import Engine, Method
-from methods.contract.encoder import TextEncoder
+from methods.contract.encoder import Model, TextEncoder
 
 MODULES = {"heads": "workflow.lib.engine.training"}
 TOWERS = "workflow.lib.towers.loading"
+IN_THE_LOOP = frozenset({"text_encoder", "model"})  # needs for which a cell loads its backbone
 
 
 def imports(method: type[Method], needs: Collection[str] = ()) -> Sequence[str]:
     """The slow modules that a fit of the method, with these needs, takes: its engine, the towers, and its own."""
-    towers = [TOWERS] if "text_encoder" in needs else []
+    towers = [TOWERS] if IN_THE_LOOP & set(needs) else []
     return [*([MODULES[method.engine]] if method.engine else []), *towers, *method.imports]
 
 
@@ -25,15 +26,24 @@ def engine(method: type[Method]) -> Engine | None:
     return cast(Engine, import_module(MODULES[method.engine])) if method.engine else None
 
 
-def text_encoder(
-    backbone: Mapping[str, Any], classnames: Sequence[str], metadata: Mapping[str, Any], device: str
-) -> TextEncoder | str:
-    """The text tower of the study's `backbone`, or the reason for which there is none for its features.
+def towers(
+    needs: Collection[str],
+    backbone: Mapping[str, Any],
+    classnames: Sequence[str],
+    metadata: Mapping[str, Any],
+    device: str,
+) -> tuple[TextEncoder | str, Model | str]:
+    """Of the study's `backbone` the text tower and the model as far as these needs name them, or why there is none.
 
-    `classnames` and `metadata` are the features'. Raises `UserError` where it can't be loaded.
+    `classnames` and `metadata` are those of its features. Raises `UserError` where it can't be loaded.
     """
+    wanted = IN_THE_LOOP & set(needs)
+    if not wanted:
+        return "", ""
     if "model" not in backbone:
-        return "they come without a model"
+        return "they come without a model", "they come without a model"
     names = metadata.get("names") or [[name] for name in classnames]
-    found = import_module(TOWERS).text_encoder(backbone, {**metadata, "names": names}, device)
-    return cast(TextEncoder | str, found)
+    return cast(
+        tuple[TextEncoder | str, Model | str],
+        import_module(TOWERS).towers(backbone, {**metadata, "names": names}, device),
+    )

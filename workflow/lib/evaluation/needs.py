@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from methods.contract.encoder import TextEncoder
+from methods.contract.encoder import Model, TextEncoder
 from workflow.lib.features.store import Features
 
 _FROM_ELSEWHERE = {
@@ -14,13 +14,13 @@ _EXTRACTED = {"views": "set 'views' in the dataset's entry"}
 _NEVER = {
     "spatial": "they are one pooled embedding of each image",
     "text_blocks": "the blocks of its text tower are not open_clip's usual ones",
-    "model": "a method is given features and no model",
 }
 
 
-def met(features: Features, encoder: TextEncoder | str = "") -> frozenset[str]:
-    """The needs that these features meet, and the text tower where it is there."""
+def met(features: Features, encoder: TextEncoder | str = "", model: Model | str = "") -> frozenset[str]:
+    """The needs that these features meet, and the text tower and the model where they are there."""
     images = features.splits.values()
+    everywhere = frozenset.intersection(*(frozenset(split.images) for split in images))
     there = {
         "image": True,
         "text": features.text is not None,
@@ -30,18 +30,20 @@ def met(features: Features, encoder: TextEncoder | str = "") -> frozenset[str]:
         "spatial_logits": all(split.spatial_logits is not None for split in images),
         "text_encoder": not isinstance(encoder, str),
         "text_blocks": not isinstance(encoder, str) and encoder.adapts,
+        "model": not isinstance(model, str),
     }
-    return frozenset(need for need, has in there.items() if has)
+    return everywhere | {need for need, has in there.items() if has}
 
 
-def reason(needs: Collection[str], features: Features, encoder: TextEncoder | str = "") -> str:
+def reason(needs: Collection[str], features: Features, encoder: TextEncoder | str = "", model: Model | str = "") -> str:
     """Why a method with these needs can't be run on the features, and what can be done about it.
 
-    `encoder` is the text tower, or why there is none.
+    `encoder` is the text tower, and `model` both of them, or why there is none.
     """
-    missing = sorted(set(needs) - met(features, encoder))
+    missing = sorted(set(needs) - met(features, encoder, model))
     advice = dict(_NEVER) | dict(features.lacking)
-    advice |= {"text_encoder": encoder} if isinstance(encoder, str) and encoder else {}
+    towers = {"text_encoder": encoder, "model": model}
+    advice |= {need: why for need, why in towers.items() if isinstance(why, str) and why}
     advice |= _FROM_ELSEWHERE if "features" in features.metadata.get("spec", {}) else _EXTRACTED
-    remedies = "; ".join(advice[need] for need in missing if need in advice)
+    remedies = "; ".join(dict.fromkeys(advice[need] for need in missing if need in advice))
     return f"needs {', '.join(missing)}, which these features don't have" + (f": {remedies}" if remedies else "")

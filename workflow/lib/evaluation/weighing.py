@@ -3,7 +3,8 @@
 import numpy as np
 
 from methods.contract import exporting
-from methods.contract.base import ARRAYS, Candidate, Floats, Method, Params, Replica, Task
+from methods.contract.base import Candidate, Floats, Method, Params, Replica, Task
+from methods.contract.needs import arrays
 from methods.contract.program import Program
 from workflow.lib.jobs import memory
 
@@ -40,7 +41,7 @@ def size(program: Program) -> int:
 
 def _shippable(method: Method, params: Params) -> bool:
     """Whether it takes no more of an image than its embedding, which is all that a shipped classifier gets."""
-    return not method.needs(params) & set(ARRAYS)
+    return not arrays(method.needs(params))
 
 
 def _free(error: Exception) -> None:

@@ -2,8 +2,10 @@
 
 `pre` is each image before the tower's last projection, `pre (N, D')` of each split with `train_views (N, V, D')` where
 there are views, and the projection, `projection (D', D)` and `projection_bias (D,)`. `spatial_logits (N, 2, K)` is what
-the image's tokens add to the logits. The file lies beside the features, `<dataset>.pre.safetensors`, in the same
-format, and says what it was made from. Where a backbone has no such array, the file says why. Needs no torch.
+the image's tokens add to the logits. `pixels (N, H, W, 3)` are the images themselves, bytes, cut to the model's size;
+`blocks<n> (N, …)` is what goes into the last n blocks of the image tower. The file lies beside the features,
+`<dataset>.pre.safetensors`, in the same format, and says what it was made from. Where a backbone has no such array, the
+file says why. Needs no torch.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from methods.contract.base import ARRAYS, Projection
+from methods.contract import needs
+from methods.contract.base import Projection
 from workflow.lib.data.index import SPLITS
 from workflow.lib.errors import UserError
 from workflow.lib.features import tensorfile
@@ -23,7 +26,6 @@ from workflow.lib.features.blocks import Rows
 from workflow.lib.features.store import Features
 from workflow.lib.features.tensorfile import TensorFile
 
-NAMES = ARRAYS
 _VIEWS, _WEIGHT, _BIAS = "train_views", "projection", "projection_bias"
 # What the features and an array beside them have in common, or they are not of the same images and model.
 _ALIKE = ("index", "weights_sha256", "preprocess", "precision", "activation", "left_out")
@@ -32,7 +34,7 @@ _OF_TEXT = ("templates", "names")
 
 @dataclass(frozen=True)
 class Array:
-    """One array of `NAMES`: its rows by split, or the reason for which the backbone has none (`absent`).
+    """One array: its rows by split, or the reason for which the backbone has none (`absent`).
 
     `views` and `projection` are of `pre` alone. `metadata` is what the array was made from.
     """
@@ -60,7 +62,7 @@ def read(path: str | os.PathLike[str]) -> Array:
     file = TensorFile(path)
     metadata = dict(file.metadata)
     name, absent = metadata.pop("array", ""), metadata.pop("absent", "")
-    if name not in NAMES:
+    if not needs.is_array(name):
         raise UserError(f"{file.where}: not an array beside features; {tensorfile.REMEDY}")
     splits = {split: file[f"{split}_{name}"] for split in SPLITS if f"{split}_{name}" in file}
     last = Projection(*(np.asarray(file[key]) for key in (_WEIGHT, _BIAS))) if _WEIGHT in file else None
@@ -74,6 +76,12 @@ def added(features: Features, array: Array, where: str) -> Features:
     _check_alike(features, array, where)
     check(features, array, where)
     rows = array.splits
+    if needs.is_image(array.name):
+        held = {
+            name: replace(split, images={**split.images, array.name: rows[name]})
+            for name, split in features.splits.items()
+        }
+        return replace(features, splits=held)
     if array.name == "pre":
         splits = {name: replace(split, pre=rows[name]) for name, split in features.splits.items()}
         return replace(features, splits=splits, projection=array.projection, views_pre=array.views)
@@ -93,21 +101,27 @@ def _check_alike(features: Features, array: Array, where: str) -> None:
 
 def check(features: Features, array: Array, where: str) -> None:
     """Raise a `UserError` that begins with `where` unless shapes fit the features."""
-    classes = len(features.classnames)
     missing = [name for name in features.splits if name not in array.splits]
     if missing:
         raise UserError(f"{where}: no array {missing[0]}_{array.name}, and there is {missing[0]}_x")
     for name, split in features.splits.items():
         shape, rows = array.splits[name].shape, len(split.y)
-        spatial = array.name == "spatial_logits"
-        fits = shape == (rows, 2, classes) if spatial else len(shape) == 2 and shape[0] == rows and shape[1] > 0
-        if not fits:
-            kind = f"(N, 2, K) with K = {classes} and" if spatial else "(N, D') with"
+        kind, wanted = _wanted(array.name, shape, len(features.classnames))
+        if shape != (rows, *wanted) or 0 in shape:
             raise UserError(
                 f"{where}: {name}_{array.name} has shape {shape}; {kind} N = {rows}, the rows of {name}_x, is wanted"
             )
     if array.name == "pre":
         _check_projection(features, array, where)
+
+
+def _wanted(name: str, shape: tuple[int, ...], classes: int) -> tuple[str, tuple[int, ...]]:
+    """What an array's shape should be, in words and, but for N, in numbers; where any is right, those that it has."""
+    if name == "spatial_logits":
+        return f"(N, 2, K) with K = {classes} and", (2, classes)
+    if name == "pre":
+        return "(N, D') with", shape[1:2] or (1,)
+    return ("(N, H, W, 3) with", (*shape[1:3], 3)) if name == needs.PIXELS else ("(N, …) with", shape[1:] or (1,))
 
 
 def _check_projection(features: Features, array: Array, where: str) -> None:

@@ -26,6 +26,7 @@ from workflow.lib.errors import UserError
 from workflow.lib.features import filelists, tensorfile
 from workflow.lib.features.blocks import Array, Rows, check_finite
 from workflow.lib.features.filelists import FileLists
+from workflow.lib.features.stream import Stream
 from workflow.lib.features.tensorfile import TensorFile
 
 _VIEWS = "train_views"
@@ -37,18 +38,21 @@ _FOLDS = "train_folds"
 class Split:
     """Images of one split: embeddings `x (N, D)` float32, not normalised, and class indices `y (N,)` int64.
 
-    `pre (N, D')` and `spatial_logits (N, 2, K)` are there where they were read too: `workflow.lib.features.arrays`.
+    `pre (N, D')` and `spatial_logits (N, 2, K)` are there where they were read too: `workflow.lib.features.arrays`; and
+    in `images`, by name, arrays whose rows are images, or what blocks of the model make of them.
     """
 
     x: Rows
     y: NDArray[np.int64]
     pre: Rows | None = None
     spatial_logits: Rows | None = None
+    images: Mapping[str, Rows] = field(default_factory=dict)
 
     def part(self, rows: NDArray[np.int64]) -> Split:
         """Some of the images."""
         pre, spatial = (None if rest is None else rest[rows] for rest in (self.pre, self.spatial_logits))
-        return Split(self.x[rows], self.y[rows], pre, spatial)
+        images = {name: Stream(rest, rows) for name, rest in self.images.items()}
+        return Split(self.x[rows], self.y[rows], pre, spatial, images)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from methods.contract.base import ARRAYS, Floats, Labels, Method, Replica, Support, Task, unit
+from methods.contract.base import Floats, Labels, Method, Replica, Support, Task, unit
 from methods.contract.encoder import TextEncoder
 from methods.contract.exporting import CannotShipError
+from methods.contract.needs import arrays
 from methods.contract.program import INPUT, Numbers, Program, Writer
 from methods.contract.shots import ALL
 from workflow.lib.errors import UserError, one_line
@@ -119,7 +120,7 @@ def fit(
 def _check_needs(row: Row, method: Method, features: Features, encoder: TextEncoder | str) -> None:
     for variant in row.variants:
         wanted = method.needs(variant["params"])
-        if more := sorted(wanted & set(ARRAYS)):
+        if more := arrays(wanted):
             _refuse(row, f"it needs {more[0]}, and what is shipped gets the embedding of an image")
         if not wanted <= needs.met(features, encoder):
             raise UserError(f"ship: {row.label}: {needs.reason(wanted, features, encoder)}")

@@ -34,6 +34,11 @@ def cell_memory(
     return round(attempt * (3000 + tower + (2 + _share(shots) * folds) * features_mb))
 
 
+def held(vectors_mb: float, images_mb: float, shots: str, seeds: int) -> float:
+    """What a cell holds of the files that it reads: all vectors, and of arrays of images those of its supports."""
+    return vectors_mb + images_mb * _share(shots) * seeds
+
+
 def cell_minutes(features_mb: float, shots: str, replicas: int, attempt: int, tower: bool = False) -> int:
     """A cell: the start, then every replica trains on its support, and through a text tower where it has one."""
     each = 0.05 * features_mb * _share(shots) + (TOWER_MINUTES if tower else 0)

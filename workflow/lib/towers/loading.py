@@ -10,14 +10,15 @@ from typing import Any
 from workflow.lib.encoding import backbones, weights
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.errors import UserError
+from workflow.lib.towers.model import TwoTowers
 from workflow.lib.towers.prompts import Encoder
 from workflow.lib.towers.text import Tower
 
-__all__ = ["text_encoder", "unsupported", "weights"]  # `weights` brings open_clip before a fit's clock starts
+__all__ = ["towers", "unsupported", "weights"]  # `weights` brings open_clip before a fit's clock starts
 
 
-def text_encoder(spec: Mapping[str, Any], metadata: Mapping[str, Any], device: str) -> Encoder | str:
-    """The frozen text tower of the backbone `spec`, in float32, or the reason for which it can't be run.
+def towers(spec: Mapping[str, Any], metadata: Mapping[str, Any], device: str) -> tuple[Encoder | str, TwoTowers | str]:
+    """The frozen text tower of the backbone `spec`, and both towers to train, or why one can't be run; in float32.
 
     `metadata` are those of the features: the names of the classes, the templates, the fingerprint of the weights.
     Raises `UserError` where the model can't be loaded, or has other weights than the features were made with.
@@ -29,10 +30,16 @@ def text_encoder(spec: Mapping[str, Any], metadata: Mapping[str, Any], device: s
             f"{spec.get('weights', spec['model'])}: the weights are {loaded.fingerprint[:12]}…, and the features were "
             f"made with {made_with[:12]}…: delete the features, and the next run makes them anew"
         )
+    names, templates = metadata["names"], metadata.get("templates", ())
+    encoder: Encoder | str
     if reason := unsupported(loaded.model):
-        return f"the text tower of {spec['model']} can't be run from tokens on: {reason}"
-    names = [own[0] for own in metadata["names"]]
-    return Encoder(Tower(loaded.model), loaded.tokenizer, names, metadata.get("templates", ()))
+        encoder = f"the text tower of {spec['model']} can't be run from tokens on: {reason}"
+    else:
+        encoder = Encoder(Tower(loaded.model), loaded.tokenizer, [own[0] for own in names], templates)
+    try:
+        return encoder, TwoTowers(loaded, names, templates)
+    except ValueError as error:
+        return encoder, str(error)
 
 
 @lru_cache(maxsize=1)

@@ -27,6 +27,10 @@ class Encoder:
 
     def prompts(self, texts: Sequence[str], learned: int) -> ContextPrompts:
         """K texts with room for `learned` contexts before each. Raises `UserError` for a text that does not fit."""
+        return ContextPrompts(self._tower, self.layout(texts, learned))
+
+    def layout(self, texts: Sequence[str], learned: int = 0) -> Layout:
+        """How the tokens of these texts are laid out, likewise."""
         tokens, ends = self._tokens(texts)
         if (long := (ends + learned >= self._tower.length).nonzero()).numel():
             k = int(long[0])
@@ -35,7 +39,7 @@ class Encoder:
                 f"which reads {self._tower.length}: allowed for this text: "
                 f"{max(0, self._tower.length - 1 - int(ends[k]))} or fewer"
             )
-        return ContextPrompts(self._tower, self._layout(tokens, ends, len(self._start), learned))
+        return self._layout(tokens, ends, len(self._start), learned)
 
     def adaptable(self, texts: Sequence[str]) -> AdaptableTexts:
         """K texts through the tower, in whose blocks replicas may have parts of their own."""

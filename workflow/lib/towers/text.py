@@ -35,9 +35,12 @@ class Layout:
 
 
 class Tower:
-    """The text tower of a model on its device. `cut` and `share` switch the savings, for tests and benchmarks."""
+    """The text tower of a model on its device. `cut` and `share` switch the savings, for tests and benchmarks.
 
-    def __init__(self, model: nn.Module, cut: bool = True, share: bool = True) -> None:
+    Without `slices` all texts run at once: what is computed twice is of the weights that are there the second time.
+    """
+
+    def __init__(self, model: nn.Module, cut: bool = True, share: bool = True, slices: bool = True) -> None:
         part: Any = getattr(model, "text", model)
         self.part = part.eval().requires_grad_(False)
         self.pool: str = getattr(part, "text_pool_type", None) or part.pool_type
@@ -49,6 +52,7 @@ class Tower:
         self.dim: int = self.width if projection is None else projection.out_features if layer else projection.shape[1]
         self.causal: bool = part.attn_mask is not None
         self.by_token = self.pool in ("argmax", "eos")  # the token that stands for a text is found by what it is
+        self._slices = slices
         self._cut = cut and self.causal and self.by_token
         self.usual = blocks.fit(part.transformer)  # so that what `blocks` writes out is what they do
         self.shares = share and self._cut and self.usual
@@ -86,7 +90,7 @@ class Tower:
         count, length, width = shape
         layers = len(self.part.transformer.resblocks)
         size = 4 * KEPT * replicas * length * width * layers
-        return max(1, min(count, ACTIVATIONS // size)) if torch.is_grad_enabled() else count
+        return max(1, min(count, ACTIVATIONS // size)) if self._slices and torch.is_grad_enabled() else count
 
     def _run(self, start: Tensor, context: Tensor, own: Tensor, last: Tensor) -> Tensor:
         replicas, texts = len(context), len(own)
