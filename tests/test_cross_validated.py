@@ -32,7 +32,7 @@ def finished(snakefile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "methods": {"zero_shot": None, "nearest_mean": None, "logistic_regression": None},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    run(folder, snakefile=snakefile)
+    run(folder, "tables", "figures", snakefile=snakefile)
     return folder
 
 
@@ -80,10 +80,10 @@ def test_every_fold_is_calibrated_on_its_own_support(finished: Path) -> None:
 
 
 def test_other_folds_run_again_what_depends_on_them(finished: Path, snakefile: Path) -> None:
-    assert planned(finished, snakefile) == set()
+    assert planned(finished, snakefile, "tables", "figures") == set()
     study = finished / "study.yaml"
     before = study.read_text()
     study.write_text(before.replace("cross_validate: 5", "cross_validate: 3"))
-    jobs = planned(finished, snakefile)
+    jobs = planned(finished, snakefile, "tables")
     study.write_text(before)
     assert "dataset cloth: preparing images" in jobs
