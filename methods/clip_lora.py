@@ -9,23 +9,27 @@ from methods.contract.adaptation import Adaptable, Adaptation, LowRank
 
 
 class LowRankAdaptation(adapted.AdaptedMethod):
-    """`s f t^T` with `W + (a / √r) B A` in place of each W of the queries, keys and values in the text tower's blocks.
+    """`s f t^T` with `W + (a / √r) B A` in place of each W of the queries, keys and values in both towers' blocks.
 
     A `(r, W)` begins Kaiming-uniform and B `(W, r)` at 0, which is zero-shot with that prompt. While it learns, a
-    quarter of the numbers before A are dropped.
+    quarter of the numbers before A are dropped. With `blocks` what stands below the last blocks is computed once for
+    each image, without crops; with `encoder: text` all of the image tower is, and a ResNet will do.
     """
 
     name = "clip_lora"
     paper = "arXiv:2405.18541"
-    departs = "half precision; a fresh crop of each image in every epoch; a prompt of each dataset's own"
+    departs = (
+        "half precision; a crop from the image as it was before it was made the model's size, for which `crop: 0.08`"
+        " and `flip` are near; a prompt of each dataset's own"
+    )
     random_per_class = True  # what is dropped
     facts = Facts(
         year=2024,
         formula="s f t^T, with W + (a / √r) B A in place of each W of queries, keys and values",
-        training="AdamW, 500 steps for each shot, through the text tower",
-        learned="12 * L * W",
-        fit="E * N * K * G / 32",
-        memory="270 * L * K * W",
+        training="AdamW, 500 steps for each shot, through both towers",
+        learned="12 * L * (W + Dp)",
+        fit="E * N * (K * G / 32 + 2 * I)",
+        memory="270 * L * K * W + 37632 * N",
         use="From 2 shots on, where the classes have names that say something, and there is a GPU or a small tower.",
         fails="With one shot it moves little from zero-shot; slow with many classes.",
         passes=160,
@@ -34,9 +38,12 @@ class LowRankAdaptation(adapted.AdaptedMethod):
         "rank": Param(2, "rank r of B A", low=1),
         "alpha": Param(1.0, "a of the factor a / √r", above=0),
         "dropout": Param(0.25, "share of the numbers before A that a step drops", low=0, high=0.9),
-        "blocks": Param(0, "so many of the last blocks of each tower; 0 takes all", low=0),
+        "blocks": Param(0, "so many of the last blocks of each tower; 0 takes all", low=0, high=99),
         **adapted.parameters(500),
     }
+
+    def blocks(self, params: Params) -> int:
+        return int(params["blocks"])
 
     def of_tower(self, nn: Any, tower: Adaptable, params: Params) -> Mapping[str, Any]:
         import torch

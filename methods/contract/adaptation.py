@@ -58,6 +58,9 @@ class Adaptable(Protocol):
         """The tower's own weights and biases of LayerNorms, `(J, W)` each."""
         ...
 
-    def __call__(self, adaptation: Adaptation) -> Tensor:
-        """Embeddings `(R, K, D)`, not unit, of its K texts. Gradients flow back to what is the replicas' own."""
+    def __call__(self, adaptation: Adaptation, *images: Tensor) -> Tensor:
+        """Embeddings, not unit: of its K texts `(R, K, D)`, or `(R, B, D)` of images `(R, B, …)`, or `(M, …)` for all.
+
+        Gradients flow back to what is the replicas' own.
+        """
         ...

@@ -1,24 +1,34 @@
 """Methods that train parts inside the towers' blocks, of which all else stays frozen: `clip_lora` and `two_stage`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from methods.contract import shots
 from methods.contract.adaptation import Adaptable, Adaptation
-from methods.contract.base import Array, Params, Replica, Task
+from methods.contract.base import Array, Candidate, Params, Replica, Task, unit
+from methods.contract.needs import BLOCKS, PIXELS
 from methods.contract.params import Param
 from methods.contract.recipe import Recipe
 from methods.contract.towers import TowerMethod
+from methods.contract.tuned import POINTS
 
 FLOOR = 1e-6  # where the rate ends
 MOST = 16  # shots that are published: with more there are no more steps
+SIDES = {"both": ("text", "vision"), "text": ("text",), "vision": ("vision",)}
 
 
 def parameters(iterations: int) -> dict[str, Param]:
-    """What all of them have: the prompt and the recipe."""
+    """What all of them have: the towers, the prompt, the views and the recipe."""
     return {
-        "encoder": Param("text", "the tower in which parts are trained; images are cached", choices=("text",)),
+        "encoder": Param(
+            "both",
+            "the towers in which parts are trained; with `text` images are cached, with `vision` texts are zero-shot's",
+            choices=tuple(SIDES),
+        ),
         "prompt": Param("a photo of a {}.", "what a class is called; '' takes the dataset's first template"),
+        "crop": Param(1.0, "least share of an image that a random crop keeps; 1 leaves images whole", above=0, high=1),
+        "flip": Param(False, "whether half of the images are mirrored"),
         "iterations": Param(iterations, "steps for each shot, up to 16 of them", low=1),
         "lr": Param(2e-4, "learning rate", above=0),
         "weight_decay": Param(1e-2, "weight decay", low=0),
@@ -40,26 +50,66 @@ def recipe(params: Params, count: int) -> Recipe:
 class AdaptedMethod(TowerMethod):
     """Base: `s f t^T` through towers with parts that are trained; override `of_tower` and `adaptation`."""
 
+    def blocks(self, params: Params) -> int:
+        """How many of the image tower's last blocks run in the loop; 0: all of it, from the pixels on."""
+        return 0
+
     def needs(self, params: Params) -> frozenset[str]:
-        return super().needs(params) | {"text_blocks"}
+        blocks, sides = self.blocks(params), SIDES[params["encoder"]]
+        text = {"text_encoder", "text_blocks"} if "text" in sides else set()
+        vision = {"model", "image_blocks", f"{BLOCKS}{blocks}" if blocks else PIXELS} if "vision" in sides else set()
+        return frozenset({"image", "text", *text, *vision})
 
     def of_tower(self, nn: Any, tower: Adaptable, params: Params) -> Mapping[str, Any]:
         """What one replica trains in a tower: `nn.Parameter`s by name."""
         raise NotImplementedError(f"{type(self).__name__} must override `of_tower`")
 
     def adaptation(self, head: Any, side: str) -> Adaptation:
-        """The parts of all replicas in a tower: what `of_tower` gave for "text" is `head.text_<name>`."""
+        """The parts of all replicas in the tower "text" or "vision": what `of_tower` gave is `head.<side>_<name>`."""
         raise NotImplementedError(f"{type(self).__name__} must override `adaptation`")
 
     def recipe(self, task: Task, params: Params) -> Recipe:
         return recipe(params, steps(task, params))
 
+    def candidates(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        yield from super().candidates(few(task, replicas[0].params), replicas)
+
+    # --- What the engine asks a head ---
+
     def parts(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
-        encoder = task.text_encoder()
-        prompt = replica.params["prompt"] or encoder.templates[0]
-        tower = encoder.adaptable([prompt.replace("{}", name) for name in encoder.names])
-        own = self.of_tower(nn, tower, replica.params)
-        return {"prompts": tower, **{f"text_{name}": part for name, part in own.items()}}
+        params, sides = replica.params, SIDES[replica.params["encoder"]]
+        found: dict[str, Any] = {} if "text" in sides else {"written": task.class_text()}
+        for side in sides:
+            tower = _text(task, params) if side == "text" else task.loaded_model().adaptable(self.blocks(params))
+            own = self.of_tower(nn, tower, params)
+            found |= {side: tower, **{f"{side}_{name}": part for name, part in own.items()}}
+        if "vision" in sides and not self.blocks(params):
+            found["views"] = task.loaded_model().views(params["crop"], params["flip"])
+        return found
 
     def texts(self, head: Any) -> Array:
-        return head.prompts(self.adaptation(head, "text"))
+        return head.text(self.adaptation(head, "text")) if hasattr(head, "text") else head.written
+
+    def images(self, head: Any, x: Array) -> Array:
+        """Unit embeddings `(R, B, D)` of images `x (R, B, …)`, or `(M, …)` for all; cached ones as they are."""
+        return unit(head.vision(self.adaptation(head, "vision"), x)) if hasattr(head, "vision") else x
+
+    def logits(self, head: Any, x: Array) -> Array:
+        return super().logits(head, self.images(head, head.views(x) if hasattr(head, "views") else x))
+
+    def folded(self, head: Any) -> Callable[[Array], Array]:
+        classify = super().folded(head)
+        return lambda x: classify(self.images(head, x))
+
+
+def _text(task: Task, params: Params) -> Adaptable:
+    """The text tower over the prompts of all classes."""
+    encoder = task.text_encoder()
+    prompt = params["prompt"] or encoder.templates[0]
+    return encoder.adaptable([prompt.replace("{}", name) for name in encoder.names])
+
+
+def few(task: Task, params: Params) -> Task:
+    """The task with fewer points of a training that are scored, where each takes every query through the tower."""
+    vision = "vision" in SIDES[params["encoder"]]
+    return replace(task, curve=min(task.curve, POINTS)) if vision else task

@@ -85,6 +85,15 @@ class Model(Protocol):
         """
         ...
 
+    @property
+    def unfit(self) -> str:
+        """Why replicas can't have parts of their own in the image tower's blocks; empty where they can."""
+        ...
+
+    def adaptable(self, blocks: int = 0) -> Adaptable:
+        """The image tower, in whose blocks they have: rows as of `image`. For a method that needs `image_blocks`."""
+        ...
+
     def views(self, least: float, flip: bool) -> Module:
         """From rows `(B, H W 3)` of `pixels` to others: in training a random crop of each image, of this share of it at
         the least, and if `flip` half of them mirrored; otherwise themselves.

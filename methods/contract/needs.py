@@ -6,7 +6,8 @@ from collections.abc import Collection
 VECTORS = ("pre", "spatial_logits")  # a vector of each image, in place of its embedding or beside it
 PIXELS = "pixels"
 BLOCKS = "blocks"  # and a number n: what goes into the last n blocks of the image tower
-NAMED = ("image", "text", "views", "text_each", *VECTORS, PIXELS, "spatial", "text_encoder", "text_blocks", "model")
+TOWERS = ("text_encoder", "text_blocks", "model", "image_blocks")
+NAMED = ("image", "text", "views", "text_each", *VECTORS, PIXELS, "spatial", *TOWERS)
 KNOWN = f"{', '.join(NAMED)}, {BLOCKS}<n>"  # `spatial` is never there: features are pooled
 PATTERN = rf"{'|'.join(VECTORS)}|{PIXELS}|{BLOCKS}[1-9][0-9]?"  # of the names of arrays
 

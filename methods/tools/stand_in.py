@@ -56,7 +56,9 @@ class _Made:
 
 
 class _MadeTower(_Made):
-    """Two blocks and a LayerNorm behind them, and no attention: the texts are as made until something is trained."""
+    """Two blocks and a LayerNorm behind them, and no attention: until something is trained, texts are as made, and
+    images the embeddings that are given.
+    """
 
     depth = DEPTH
 
@@ -69,9 +71,9 @@ class _MadeTower(_Made):
 
         return torch.ones(2 * self.depth + 1, self.width), torch.zeros(2 * self.depth + 1, self.width)
 
-    def __call__(self, adaptation: Any) -> Any:
-        begin = (self._text @ self._mixing.mT).expand(adaptation.replicas, -1, -1)
-        tokens = begin
+    def __call__(self, adaptation: Any, *images: Any) -> Any:
+        given = images[0] if images else self._text
+        begin = tokens = (given @ self._mixing.mT).expand(adaptation.replicas, -1, -1)
         if own := adaptation.norms:
             for weight, bias in zip(own.weight.unbind(1), own.bias.unbind(1), strict=True):
                 tokens = tokens * weight[:, None] + bias[:, None]
@@ -79,7 +81,7 @@ class _MadeTower(_Made):
             for block in map(own.of, range(own.down.shape[1])):
                 for down, up in zip(block.down.unbind(1), block.up.unbind(1), strict=True):
                     tokens = tokens + own.scale * own.drop(tokens) @ down.mT @ up.mT
-        return self._text + (tokens - begin) @ self._mixing
+        return given + (tokens - begin) @ self._mixing
 
 
 class MadeModel:
@@ -91,6 +93,12 @@ class MadeModel:
     def image(self, blocks: int = 0, trains: Trains = every, change: Change = unchanged) -> Any:
         """From rows `(B, D)`."""
         return _tower(None, trains, change)
+
+    unfit = ""
+
+    def adaptable(self, blocks: int = 0) -> Adaptable:
+        """Likewise, with parts of the replicas' own."""
+        return _MadeTower(self._text)
 
     def views(self, least: float, flip: bool) -> Any:
         """Rows as they are: an embedding has no crops."""

@@ -36,6 +36,7 @@ TEMPLATES = ["a photo of the number {}."]
 NAMES = [["zero", "nought"], ["one"], ["two"], ["three"]]
 TIMES = {"seconds", "fit_seconds", "peak_memory_mb", "provenance"}
 PARAMS = ContextOptimization.defaults({}) | {"epochs": 3, "init": "a photo of the number"}
+FEW = {"iterations": 5, "encoder": "text"}
 VARIANTS = [{"variant": "-", "params": PARAMS}]
 CELL = Cell("trial", "digits", "nano", "coop", "coop", "2", 2, "test", "last", VARIANTS)
 
@@ -173,7 +174,7 @@ def test_what_trains_a_tower_can_t_be_shipped_and_says_why(features: Features) -
 
 @pytest.mark.parametrize(
     ("method", "params"),
-    [(ContextOptimization, PARAMS), (LowRankAdaptation, {"iterations": 5}), (TwoStage, {"iterations": 5})],
+    [(ContextOptimization, PARAMS), (LowRankAdaptation, FEW), (TwoStage, FEW)],
     ids=lambda given: getattr(given, "name", ""),
 )
 def test_what_is_shipped_are_the_class_texts(features: Features, method: type[Method], params: dict[str, Any]) -> None:

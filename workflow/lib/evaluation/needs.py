@@ -31,6 +31,7 @@ def met(features: Features, encoder: TextEncoder | str = "", model: Model | str 
         "text_encoder": not isinstance(encoder, str),
         "text_blocks": not isinstance(encoder, str) and encoder.adapts,
         "model": not isinstance(model, str),
+        "image_blocks": not isinstance(model, str) and not model.unfit,
     }
     return everywhere | {need for need, has in there.items() if has}
 
@@ -44,6 +45,7 @@ def reason(needs: Collection[str], features: Features, encoder: TextEncoder | st
     advice = dict(_NEVER) | dict(features.lacking)
     towers = {"text_encoder": encoder, "model": model}
     advice |= {need: why for need, why in towers.items() if isinstance(why, str) and why}
+    advice |= {} if isinstance(model, str) else {"image_blocks": model.unfit}
     advice |= _FROM_ELSEWHERE if "features" in features.metadata.get("spec", {}) else _EXTRACTED
     remedies = "; ".join(dict.fromkeys(advice[need] for need in missing if need in advice))
     return f"needs {', '.join(missing)}, which these features don't have" + (f": {remedies}" if remedies else "")

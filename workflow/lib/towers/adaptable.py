@@ -30,7 +30,7 @@ class AdaptableTexts:
         """The tower's own weights and biases `(J, W)`."""
         return stacked([*of_blocks(self._transformer), self._tower.part.ln_final])
 
-    def __call__(self, adaptation: Adaptation) -> Tensor:
+    def __call__(self, adaptation: Adaptation, *_: Tensor) -> Tensor:
         """Class texts `(R, K, D)`, not unit."""
         tower, layout = self._tower, self._layout
         start, own = tower.embedded(layout.start), tower.whole(layout)

@@ -18,6 +18,7 @@ from methods.contract.encoder import Change, Trains, every, unchanged
 from workflow.lib.encoding import beside, cut_tower
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.encoding.prompts import prompts
+from workflow.lib.towers.adaptable_images import AdaptableImages, unfit
 from workflow.lib.towers.prompts import Encoder
 from workflow.lib.towers.text import Layout, Tower
 from workflow.lib.towers.views import Views
@@ -41,14 +42,28 @@ class TwoTowers:
         visual = structure(self._backbone.visual)
         if blocks:
             cut_tower.drop_before(visual, blocks)
-            shape = self._shapes.setdefault(blocks, beside.shape_before(self._backbone, blocks))
-        else:
-            shape = torch.Size([*beside.sides(self._backbone), 3])
-        made = Images(visual, blocks, shape, self._backbone)
+        made = Images(visual, blocks, Rows(self._backbone, blocks, self._shape(blocks)))
         running = cut_tower.last(visual, blocks) if blocks else cut_tower.places(visual)
         change([holder._modules[name] for holder, name in running])
         made.own(trains, "visual.")
         return made
+
+    @property
+    def unfit(self) -> str:
+        """Why replicas can't have parts of their own in its image tower; empty where they can."""
+        reason = unfit(self._backbone.visual)
+        return f"of its image tower only the blocks of open_clip's own ViT are adapted, and {reason}" if reason else ""
+
+    def adaptable(self, blocks: int = 0) -> AdaptableImages:
+        """Its image tower, or the last blocks of it, with parts of the replicas' own."""
+        read = Rows(self._backbone, blocks, self._shape(blocks))
+        return AdaptableImages(self._backbone.visual, read, blocks)
+
+    def _shape(self, blocks: int) -> torch.Size:
+        """Of an image in pixels, or of what goes into the last blocks."""
+        if not blocks:
+            return torch.Size([*beside.sides(self._backbone), 3])
+        return self._shapes.setdefault(blocks, beside.shape_before(self._backbone, blocks))
 
     def views(self, least: float, flip: bool) -> nn.Module:
         """What takes each image by a random crop."""
@@ -122,24 +137,32 @@ class Part(nn.Module):
         return self
 
 
-class Images(Part):
-    """Rows `(B, D)` of pixels, or of what goes into the last `blocks`, of this `shape`, to embeddings `(B, D')`."""
+class Rows:
+    """What a tower reads of rows `(N, D)`: images of pixels, or what goes into its last `blocks`, of this `shape`."""
 
-    def __init__(self, visual: nn.Module, blocks: int, shape: torch.Size, backbone: Backbone) -> None:
-        super().__init__(visual=visual)
+    def __init__(self, backbone: Backbone, blocks: int, shape: torch.Size) -> None:
         self._blocks, self._shape = blocks, shape
         normalize = backbone.preprocess.transforms[-1]
         self._mean, self._std = (
             torch.tensor(values, device=backbone.device).view(-1, 1, 1) for values in (normalize.mean, normalize.std)
         )
 
+    def __call__(self, rows: Tensor) -> Tensor:
+        x = rows.reshape(len(rows), *self._shape)
+        return x if self._blocks else (x.movedim(-1, -3).contiguous().float() / 255 - self._mean) / self._std
+
+
+class Images(Part):
+    """Rows `(B, D)` of pixels, or of what goes into the last `blocks`, to embeddings `(B, D')`."""
+
+    def __init__(self, visual: nn.Module, blocks: int, read: Rows) -> None:
+        super().__init__(visual=visual)
+        self._blocks, self._read = blocks, read
+
     def forward(self, rows: Tensor) -> Tensor:
         visual = self.get_submodule("visual")
-        x = rows.reshape(len(rows), *self._shape)
-        if self._blocks:
-            return cut_tower.embedded(visual, x, self._blocks)
-        images = (x.movedim(-1, -3).contiguous().float() / 255 - self._mean) / self._std
-        return cut_tower.whole(visual, images)
+        x = self._read(rows)
+        return cut_tower.embedded(visual, x, self._blocks) if self._blocks else cut_tower.whole(visual, x)
 
 
 class Texts(Part):
