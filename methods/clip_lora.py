@@ -42,7 +42,7 @@ class LowRankAdaptation(adapted.AdaptedMethod):
         **adapted.parameters(500),
     }
 
-    def blocks(self, params: Params) -> int:
+    def last_blocks(self, params: Params) -> int:
         return int(params["blocks"])
 
     def of_tower(self, nn: Any, tower: Adaptable, params: Params) -> Mapping[str, Any]:

@@ -50,12 +50,12 @@ def recipe(params: Params, count: int) -> Recipe:
 class AdaptedMethod(TowerMethod):
     """Base: `s f t^T` through towers with parts that are trained; override `of_tower` and `adaptation`."""
 
-    def blocks(self, params: Params) -> int:
+    def last_blocks(self, params: Params) -> int:
         """How many of the image tower's last blocks run in the loop; 0: all of it, from the pixels on."""
         return 0
 
     def needs(self, params: Params) -> frozenset[str]:
-        blocks, sides = self.blocks(params), SIDES[params["encoder"]]
+        blocks, sides = self.last_blocks(params), SIDES[params["encoder"]]
         text = {"text_encoder", "text_blocks"} if "text" in sides else set()
         vision = {"model", "image_blocks", f"{BLOCKS}{blocks}" if blocks else PIXELS} if "vision" in sides else set()
         return frozenset({"image", "text", *text, *vision})
@@ -80,10 +80,10 @@ class AdaptedMethod(TowerMethod):
         params, sides = replica.params, SIDES[replica.params["encoder"]]
         found: dict[str, Any] = {} if "text" in sides else {"written": task.class_text()}
         for side in sides:
-            tower = _text(task, params) if side == "text" else task.loaded_model().adaptable(self.blocks(params))
+            tower = _text(task, params) if side == "text" else task.loaded_model().adaptable(self.last_blocks(params))
             own = self.of_tower(nn, tower, params)
             found |= {side: tower, **{f"{side}_{name}": part for name, part in own.items()}}
-        if "vision" in sides and not self.blocks(params):
+        if "vision" in sides and not self.last_blocks(params):
             found["views"] = task.loaded_model().views(params["crop"], params["flip"])
         return found
 
