@@ -55,6 +55,7 @@ bench: $(READY) ## speed of extraction, of the engine and of learned prompts, as
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.cached
 	$(BIN)/python -m benchmarks.towers
+	$(BIN)/python -m benchmarks.adapted
 
 mutants: $(READY) ## how many of COUNT small mistakes, drawn with SEED, the tests notice: about half an hour on 2 cores
 	@test -x $(MUTANTS) || $(PYTHON) -m venv .venv/mutants

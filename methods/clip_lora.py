@@ -30,8 +30,8 @@ class LowRankAdaptation(adapted.AdaptedMethod):
         learned="12 * L * (W + Dp)",
         fit="E * N * (K * G / 32 + 2 * I)",
         memory="270 * L * K * W + 37632 * N",
-        use="From 2 shots on, where the classes have names that say something, and there is a GPU or a small tower.",
-        fails="With one shot it moves little from zero-shot; slow with many classes.",
+        use="Where the classes have names that say something, and there is a GPU or a small tower.",
+        fails="With one shot it moves little from zero-shot; with many classes a step through the text tower is slow.",
         passes=160,
     )
     params = {

@@ -52,8 +52,8 @@ class TwoStage(adapted.AdaptedMethod):
         learned="(4 * L + 2) * W + (4 * L + 4) * Dp + K * D",
         fit="E * N * (K * G / 53 + 1.2 * I + 2 * D * K)",
         memory="270 * L * K * W + 37632 * N",
-        use="From 2 shots on; a classifier of its own learns what the text tower can't say.",
-        fails="With one shot its classifier may follow that one image; slow with many classes.",
+        use="Where the towers should learn the task and a classifier what texts can't say.",
+        fails="Where the support has few of the classes: its classifier knows no others. Slow with many classes.",
         passes=96,
     )
     params = {

@@ -87,14 +87,14 @@ class _MadeTower(_Made):
 class MadeModel:
     """Two towers of one block each, near the identity: images are embeddings already, texts those of the classes."""
 
+    unfit = ""
+
     def __init__(self, text: Floats) -> None:
         self._text = text
 
     def image(self, blocks: int = 0, trains: Trains = every, change: Change = unchanged) -> Any:
         """From rows `(B, D)`."""
         return _tower(None, trains, change)
-
-    unfit = ""
 
     def adaptable(self, blocks: int = 0) -> Adaptable:
         """Likewise, with parts of the replicas' own."""
