@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,7 @@ class Cost(NamedTuple):
 
 def main() -> None:
     arguments = _arguments()
-    if missing := clusters.missing():
+    if missing := [name for name in clusters.PROGRAMS if shutil.which(name) is None]:
         raise UserError(
             f"no {', '.join(missing)} on the PATH: `tests/install.sh slurm` installs SLURM on Debian, as root"
         )
