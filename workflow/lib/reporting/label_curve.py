@@ -89,7 +89,8 @@ def curve(places: Sequence[tuple[float, Bootstrap, int]]) -> Curve:
 def _refused(draws: Sequence[Floats]) -> str:
     """Why no law can be fitted; empty where it can."""
     if len(draws) < FEWEST:
-        return f"{len(draws)} numbers of labelled images; the curve has three unknowns and wants at least {FEWEST}"
+        numbers = "1 number" if len(draws) == 1 else f"{len(draws)} numbers"
+        return f"{numbers} of labelled images; the curve has three unknowns and wants at least {FEWEST}"
     if float((draws[-1] <= draws[0]).mean()) > (1 - LEVEL) / 2:
         return "no trend: with the most labels it isn't shown to be better than with the fewest"
     return ""
