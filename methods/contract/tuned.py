@@ -38,6 +38,10 @@ class TunedMethod(TrainedMethod):
         blocks = self.blocks(params)
         return frozenset({"image", "text", "model", f"{BLOCKS}{blocks}" if blocks else PIXELS})
 
+    @property
+    def resumes(self) -> bool:
+        return type(self).fit is TunedMethod.fit
+
     def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
         few = replace(task, curve=min(task.curve, POINTS))  # 0, all of them, stays
         yield from super().fit(few, replicas)
