@@ -31,8 +31,8 @@ class LowRankAdaptation(adapted.AdaptedMethod):
         fit="E * N * (K * G / 32 + 2 * I)",
         memory="270 * L * K * W + 37632 * N",
         use="Where the classes have names that say something, and there is a GPU or a small tower.",
-        fails="With few shots it moves little from zero-shot: half a point on `planes` with `nano` and one shot. With many"
-        " classes a step through the text tower is slow.",
+        fails="With few shots it moves little from zero-shot: half a point on `planes` with `nano` and one shot. With"
+        " many classes a step through the text tower is slow.",
         passes=160,
     )
     params = {
