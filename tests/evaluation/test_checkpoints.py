@@ -111,7 +111,10 @@ METHODS = {
     "of two shapes": (ClipAdapter(), {"epochs": 6, "batch_size": 4}),
     "step by step": (TaskResidual(), {"epochs": 6, "batch_size": 4}),
     "with all that is random": (Noisy(), {"epochs": 6, "batch_size": 4}),
-    "in two stages": (TwoStage(), {"iterations": 6, "batch_size": 4}),  # killed in the first, then in the second
+    "in two stages": (
+        TwoStage(),
+        {"iterations": 6, "batch_size": 4, "encoder": "text"},
+    ),  # killed in the first, then in the second
     "of two sources": (CrossModal(), {"steps": 8}),
 }
 
