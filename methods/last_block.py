@@ -20,6 +20,7 @@ class LastBlock(TunedMethod):
     """
 
     name = "last_block"
+    departs = "nothing; it is a baseline without a paper"
     facts = Facts(
         year=2021,
         formula="s unit(g(x)) T^T, cross-entropy + λ / n ‖θ − θ₀‖²",

@@ -61,6 +61,7 @@ def test_the_plugins_of_both_pages_keep_the_contract(written: Path) -> None:
         "focal_probe",
         "moved_text",
         "nearest_neighbours",
+        "norms",
         "prompt_learner",
         "residual_probe",
         "tuned_text",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.encoding import tiny
-from workflow.lib.encoding.beside import Beside
+from workflow.lib.encoding.beside import Vectors
 from workflow.lib.encoding.open_tower import OpenTower, spatial_logits
 
 SIZE = tiny.CONFIG["vision_cfg"]
@@ -114,7 +114,7 @@ def backbone_of(model):
 
 @torch.no_grad()
 def test_the_projection_that_is_stored_makes_the_embedding_of_what_is_stored(model, images):
-    beside = Beside(backbone_of(model), "pre", None)
+    beside = Vectors(backbone_of(model), "pre", None)
     weight, bias = beside.projection
     found = beside(images).numpy() @ weight + bias
     assert found == pytest.approx(model.encode_image(images).numpy(), rel=1e-4, abs=1e-5)
@@ -130,7 +130,7 @@ def test_the_text_of_a_class_is_the_mean_of_unit_prompts(model, images):
     tower = OpenTower(model.visual)
     before, tokens = tower(images)
     expected = spatial_logits(tower.projected(before), tower.projected(tokens), unit_text, 20.0)
-    found = Beside(backbone_of(model), "spatial_logits", lambda: text.astype(np.float32))(images)
+    found = Vectors(backbone_of(model), "spatial_logits", lambda: text.astype(np.float32))(images)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -15,11 +15,11 @@ from methods.contract.base import Array, Method, Projection, Replica, Support, T
 from methods.contract.trained import TrainedMethod
 from methods.linear_probe import LinearProbe
 from methods.tools.registry import load
-from methods.tools.stand_in import MadeEncoder
+from methods.tools.stand_in import MadeEncoder, MadeModel
 from workflow.lib.engine import graphs, kernels, training
 from workflow.lib.engine.graphs import Replayed, Work
 
-CLASSES, DIM, SIZE, SEEDS = 5, 8, 23, 2
+CLASSES, DIM, SIZE, SEEDS = 5, 16, 23, 2
 TRAINED = [
     entry.method
     for entry in load([]).methods.values()
@@ -103,6 +103,7 @@ def task(size: int = SIZE) -> Task:
     towers = {
         "projection": Projection(np.eye(DIM, dtype=np.float32), np.zeros(DIM, np.float32)),
         "encoder": MadeEncoder(text, names),
+        "model": MadeModel(text),
     }
     return Task({seed: support() for seed in range(SEEDS)}, names, "all", text, 20.0, engine=training, **towers)
 

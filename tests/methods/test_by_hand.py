@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from methods import Replica, TowerMethod, TrainedMethod
+from methods import Replica, TowerMethod, TrainedMethod, TunedMethod
+from methods.contract.adapted import AdaptedMethod
 from methods.tools.problems import SHORT, as_needed, problem, seen
 from methods.tools.registry import load
 from workflow.lib.engine.training import Run
@@ -49,7 +50,9 @@ def runs(method: type[TrainedMethod], given: dict[str, Any]) -> tuple[Run, Run]:
 
 def test_the_methods_that_write_something_out_are_known() -> None:
     assert {method.name for method in WRITTEN} >= {"attention_probe", "clip_adapter", "linear_probe", "cross_modal"}
-    shared = (TrainedMethod.folded, TowerMethod.folded)  # of the latter `tests/towers` knows more
+    shared = [
+        base.folded for base in (TrainedMethod, TowerMethod, TunedMethod, AdaptedMethod)
+    ]  # tests/towers
     folded = {method.name for method in BUILT_IN if method.folded not in shared}
     assert folded <= {method.name for method in WRITTEN}
 

@@ -15,8 +15,10 @@ from methods.tools.registry import load
 
 # Where another parameter says whether this one is read, what that one is to be.
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {("kgcoop", "context"): {"init": ""}}
-# The stand-in for a text tower has one text of a class, whatever stands before it: tests/towers knows others.
-OF_TOWERS = [("clip_lora", "prompt"), ("two_stage", "prompt")]
+# The stand-ins for towers have one text of a class, whatever stands before it, one block, and no images: tests/towers
+# has others.
+OF_TOWERS = [("last_block", "blocks"), ("clip_lora", "prompt"), ("two_stage", "prompt")]
+OF_TOWERS += [(name, view) for name in ("clip_lora", "two_stage", "fine_tune") for view in ("crop", "flip")]
 WORDS = ("", "the")
 NUMBERS = (0.0, 0.5, 2, 1, 3.0)
 DECLARED = [
