@@ -50,9 +50,7 @@ def runs(method: type[TrainedMethod], given: dict[str, Any]) -> tuple[Run, Run]:
 
 def test_the_methods_that_write_something_out_are_known() -> None:
     assert {method.name for method in WRITTEN} >= {"attention_probe", "clip_adapter", "linear_probe", "cross_modal"}
-    shared = [
-        base.folded for base in (TrainedMethod, TowerMethod, TunedMethod, AdaptedMethod)
-    ]  # tests/towers
+    shared = [base.folded for base in (TrainedMethod, TowerMethod, TunedMethod, AdaptedMethod)]  # tests/towers
     folded = {method.name for method in BUILT_IN if method.folded not in shared}
     assert folded <= {method.name for method in WRITTEN}
 
