@@ -6,6 +6,7 @@ from typing import Any
 from methods import Array, Facts, Method, Param, Params, Recipe, Replica, Task, TunedMethod, hookimpl, training
 from methods.contract.encoder import Model, Module
 from methods.contract.recipe import WISE
+from methods.contract.tuned import VIEWS
 
 CONTRASTIVE = "contrastive"
 
@@ -37,8 +38,7 @@ class FineTuning(TunedMethod):
     )
     params = {
         "loss": Param("cross_entropy", "what is made small", choices=("cross_entropy", CONTRASTIVE)),
-        "crop": Param(1.0, "least share of an image that a random crop keeps; 1 leaves images whole", above=0, high=1),
-        "flip": Param(False, "whether half of the images are mirrored"),
+        **VIEWS,
         **training(lr=1e-5, epochs=10, weight_decay=0.1),
         "wise": WISE,
     }

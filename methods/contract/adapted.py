@@ -1,17 +1,15 @@
 """Methods that train parts inside the towers' blocks, of which all else stays frozen: `clip_lora` and `two_stage`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from methods.contract import shots
+from methods.contract import shots, tuned
 from methods.contract.adaptation import Adaptable, Adaptation
 from methods.contract.base import Array, Candidate, Params, Replica, Task, unit
-from methods.contract.needs import BLOCKS, PIXELS
+from methods.contract.needs import before
 from methods.contract.params import Param
 from methods.contract.recipe import Recipe
 from methods.contract.towers import TowerMethod
-from methods.contract.tuned import POINTS
 
 FLOOR = 1e-6  # where the rate ends
 MOST = 16  # shots that are published: with more there are no more steps
@@ -27,8 +25,7 @@ def parameters(iterations: int) -> dict[str, Param]:
             choices=tuple(SIDES),
         ),
         "prompt": Param("a photo of a {}.", "what a class is called; '' takes the dataset's first template"),
-        "crop": Param(1.0, "least share of an image that a random crop keeps; 1 leaves images whole", above=0, high=1),
-        "flip": Param(False, "whether half of the images are mirrored"),
+        **tuned.VIEWS,
         "iterations": Param(iterations, "steps for each shot, up to 16 of them", low=1),
         "lr": Param(2e-4, "learning rate", above=0),
         "weight_decay": Param(1e-2, "weight decay", low=0),
@@ -57,7 +54,7 @@ class AdaptedMethod(TowerMethod):
     def needs(self, params: Params) -> frozenset[str]:
         blocks, sides = self.last_blocks(params), SIDES[params["encoder"]]
         text = {"text_encoder", "text_blocks"} if "text" in sides else set()
-        vision = {"model", "image_blocks", f"{BLOCKS}{blocks}" if blocks else PIXELS} if "vision" in sides else set()
+        vision = {"model", "image_blocks", before(blocks)} if "vision" in sides else set()
         return frozenset({"image", "text", *text, *vision})
 
     def of_tower(self, nn: Any, tower: Adaptable, params: Params) -> Mapping[str, Any]:
@@ -112,4 +109,4 @@ def _text(task: Task, params: Params) -> Adaptable:
 def few(task: Task, params: Params) -> Task:
     """The task with fewer points of a training that are scored, where each takes every query through the tower."""
     vision = "vision" in SIDES[params["encoder"]]
-    return replace(task, curve=min(task.curve, POINTS)) if vision else task
+    return tuned.few(task) if vision else task

@@ -32,6 +32,11 @@ def arrays(needs: Collection[str]) -> list[str]:
     return sorted(need for need in needs if is_array(need))
 
 
+def before(blocks: int) -> str:
+    """The array that goes into so many of the image tower's last blocks; with 0 into all of it, the pixels."""
+    return f"{BLOCKS}{blocks}" if blocks else PIXELS
+
+
 def depth(name: str) -> int:
     """How many blocks of the image tower come after the array: n of `blocks<n>`, and 0 of the pixels, for all."""
     return int(name.removeprefix(BLOCKS)) if name.startswith(BLOCKS) else 0

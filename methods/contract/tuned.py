@@ -6,10 +6,20 @@ from typing import Any, ClassVar
 
 from methods.contract.base import Array, Candidate, Params, Replica, Task, unit
 from methods.contract.encoder import Model, Module
-from methods.contract.needs import BLOCKS, PIXELS
+from methods.contract.needs import before
+from methods.contract.params import Param
 from methods.contract.trained import TrainedMethod
 
 POINTS = 3  # of a training that are scored, where nothing is chosen among them: each is a pass over all queries
+VIEWS = {
+    "crop": Param(1.0, "least share of an image that a random crop keeps; 1 leaves images whole", above=0, high=1),
+    "flip": Param(False, "whether half of the images are mirrored"),
+}
+
+
+def few(task: Task) -> Task:
+    """The task with at most `POINTS` points of a training scored; 0, all of them, stays."""
+    return replace(task, curve=min(task.curve, POINTS))
 
 
 class TunedMethod(TrainedMethod):
@@ -35,16 +45,10 @@ class TunedMethod(TrainedMethod):
         return None
 
     def needs(self, params: Params) -> frozenset[str]:
-        blocks = self.blocks(params)
-        return frozenset({"image", "text", "model", f"{BLOCKS}{blocks}" if blocks else PIXELS})
+        return frozenset({"image", "text", "model", before(self.blocks(params))})
 
-    @property
-    def resumes(self) -> bool:
-        return type(self).fit is TunedMethod.fit
-
-    def fit(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
-        few = replace(task, curve=min(task.curve, POINTS))  # 0, all of them, stays
-        yield from super().fit(few, replicas)
+    def candidates(self, task: Task, replicas: Sequence[Replica]) -> Iterator[Candidate]:
+        yield from super().candidates(few(task), replicas)
 
     # --- What the engine asks a head ---
 

@@ -21,6 +21,7 @@ from methods import Array, Method, Params, Recipe, Replica, Task, unit
 from methods.attention_probe import AttentionProbe
 from methods.clip_adapter import ClipAdapter
 from methods.cross_modal import CrossModal
+from methods.last_block import LastBlock
 from methods.linear_probe import LinearProbe
 from methods.taskres import TaskResidual
 from methods.tools.stand_in import MadeEncoder
@@ -197,12 +198,24 @@ def test_a_cell_of_seconds_writes_none_and_a_costly_one_is_written_rarely(tmp_pa
     assert path.stat().st_mtime_ns == written
 
 
+def test_a_full_disk_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: checkpoints.Checkpoints, fits: Any) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "_write", full)
+    asked, said = cell(LinearProbe(), "4", "last", epochs=6, batch_size=4), []
+    found = computed(asked, LinearProbe(), checkpoints.Checkpoints(tmp_path / "c", "", PLAIN, said.append, -1.0))
+    assert told(found) == told(computed(asked, LinearProbe()))
+    assert "no checkpoint could be kept: [Errno 28] No space left on device" in said[0]
+
+
 def test_a_method_with_a_fit_of_its_own_begins_anew() -> None:
     class Own(LinearProbe):
         def fit(self, task: Task, replicas: Any) -> Any:
             yield from super().fit(task, replicas)
 
     assert LinearProbe().resumes
+    assert LastBlock().resumes
     assert not Own().resumes
 
 

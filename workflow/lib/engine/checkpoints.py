@@ -101,7 +101,10 @@ class Checkpoints:
         if self.fit is None or time.perf_counter() - self._last < max(self._seconds, SHARE * self._cost):
             return
         began = time.perf_counter()
-        self._write([*self._fits, self.fit.saved(step, state())])
+        try:
+            self._write([*self._fits, self.fit.saved(step, state())])
+        except OSError as error:  # a full disk, it may be: the training goes on without
+            self._log(f"  no checkpoint could be kept: {error}")
         self._last = time.perf_counter()
         self._cost = self._last - began
 
