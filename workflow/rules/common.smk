@@ -69,34 +69,43 @@ def to_json(value):
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
+CELLS = STUDY.cells()
+
+
 def all_metrics(wildcards):
-    return ["{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in cells()]
+    return metrics(CELLS)
 
 
 def all_predictions(wildcards):
-    return ["{}/predictions/{}/{}/{}/{}.npz".format(RESULTS, *cell) for cell in cells()]
+    return predictions(CELLS)
 
 
 def pair_metrics(wildcards):
     """Those of a dataset under a backbone."""
-    of_pair = cells(wildcards.dataset, wildcards.backbone)
-    return ["{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in of_pair]
+    return metrics(of_pair(wildcards))
 
 
 def pair_predictions(wildcards):
-    of_pair = cells(wildcards.dataset, wildcards.backbone)
-    return ["{}/predictions/{}/{}/{}/{}.npz".format(RESULTS, *cell) for cell in of_pair]
+    return predictions(of_pair(wildcards))
 
 
-def cells(*pair):
-    """Every cell of the study, or of a dataset under a backbone."""
-    return [cell for cell in STUDY.cells() if not pair or tuple(cell[:2]) == pair]
+def of_pair(wildcards):
+    pair = wildcards.dataset, wildcards.backbone
+    return [cell for cell in CELLS if cell[:2] == pair]
+
+
+def metrics(cells):
+    return ["{}/metrics/{}/{}/{}/{}.json".format(RESULTS, *cell) for cell in cells]
+
+
+def predictions(cells):
+    return ["{}/predictions/{}/{}/{}/{}.npz".format(RESULTS, *cell) for cell in cells]
 
 
 def pair_plan(wildcards):
     """What is needed of the study where the rest of its datasets and backbones has no say."""
     whole = json.loads(plan())
-    of_pair = {
+    own = {
         "datasets": [wildcards.dataset],
         "backbones": [wildcards.backbone],
         "references": {},
@@ -107,7 +116,7 @@ def pair_plan(wildcards):
             if name == wildcards.dataset
         },
     }
-    return to_json(whole | of_pair)
+    return to_json(whole | own)
 
 
 def plan():
