@@ -13,7 +13,7 @@ help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 run: $(READY) ## set everything up and run the quickstart study
-	@echo "Running the study in config.yaml on $(CORES) cores: about 5 minutes on 2 cores the first time, seconds when nothing has changed."
+	@echo "Running the study in config.yaml on $(CORES) cores: about 6 minutes on 2 cores the first time, seconds when nothing has changed."
 	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host
 
 test: $(READY) ## set everything up and run all checks and tests
