@@ -1,9 +1,11 @@
 """A cell that can't say why it failed is given a last line, in its log and in Snakemake's output."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +89,19 @@ def test_where_the_cell_was_done_it_is_the_log_that_failed(tmp_path: Path) -> No
     (tmp_path / "1.json").touch()
     line = say(tmp_path, 1, "done: 4 trainings", log="no/folder/cell.log")
     assert line == f"error: {tmp_path}/no/folder/cell.log: No such file or directory\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+@pytest.mark.parametrize("standard", ["stdout", "stderr"])
+def test_a_line_is_one_write_so_that_no_other_process_writes_into_it(unbuffered: str, standard: str) -> None:
+    code = f"import sys; from workflow.lib.errors import say; say('error: all of it', sys.{standard})"
+    end, start = os.pipe2(os.O_DIRECT)  # a pipe of packets: a read gets what one write has written
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    streams: dict[str, Any] = {standard: start}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, **streams)
+    os.close(start)
+    with os.fdopen(end, "rb", buffering=0) as pipe:
+        assert pipe.read(4096) == b"error: all of it\n"
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """Mistakes of the user: one line each that says what is wrong, where, and what to do instead."""
 
+import sys
+from typing import TextIO
+
 _HEAD, _TAIL = 400, 190  # of a long line: what is wrong stands first, what is allowed last
 
 
@@ -8,6 +11,17 @@ class UserError(Exception):
 
     Its text is one line: what is wrong, where, and what to do instead.
     """
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print a whole line with one write, to stderr if no stream is given.
+
+    Many processes share the stream. Where Python doesn't buffer (PYTHONUNBUFFERED, usual in containers), `print` writes
+    the end of the line on its own, and what another process writes in between is glued to the line.
+    """
+    stream = stream or sys.stderr
+    stream.write(f"{line}\n")
+    stream.flush()
 
 
 def one_line(text: object) -> str:

@@ -4,6 +4,7 @@ import argparse
 import faulthandler
 import json
 import os
+import sys
 import time
 import traceback
 from importlib import import_module
@@ -128,7 +129,9 @@ def _pin_threads(threads: int) -> None:
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    from workflow.lib.errors import say
+
+    say(line, sys.stdout)
 
 
 def _arguments() -> argparse.Namespace:

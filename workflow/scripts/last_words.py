@@ -6,9 +6,10 @@ calls this after every failure, with the last line that the cell has printed.
 
 import argparse
 import signal
+import sys
 from pathlib import Path
 
-from workflow.lib.errors import shortened
+from workflow.lib.errors import say, shortened
 from workflow.lib.jobs.memory import REMEDY
 
 SIGNALS = 128  # a shell's exit status of what a signal has ended, less the number of the signal
@@ -16,7 +17,7 @@ SIGNALS = 128  # a shell's exit status of what a signal has ended, less the numb
 
 def main() -> None:
     arguments = _arguments()
-    print(arguments.last if arguments.last.startswith("error: ") else said(arguments))
+    say(arguments.last if arguments.last.startswith("error: ") else said(arguments), sys.stdout)
 
 
 def said(arguments: argparse.Namespace) -> str:

@@ -1,6 +1,9 @@
 """Join what a study recommends on each of its datasets, and say it."""
 
+import sys
+
 from workflow.lib import files
+from workflow.lib.errors import say
 from workflow.lib.jobs.entry import run
 from workflow.lib.reporting import options, recommendation_files
 
@@ -11,7 +14,7 @@ def main() -> None:
     tables = arguments.folder / "tables"
     files.write_text(tables / "recommendation.md", recommendation_files.markdown(arguments.plan, found))
     files.write_text(tables / "recommendation.csv", recommendation_files.comma_separated(found))
-    print(f"{recommendation_files.plain(found)}\nWhat to use stands in {tables}/recommendation.md.")
+    say(f"{recommendation_files.plain(found)}\nWhat to use stands in {tables}/recommendation.md.", sys.stdout)
 
 
 if __name__ == "__main__":

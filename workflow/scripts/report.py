@@ -4,10 +4,11 @@ A study that is still running, or has failed cells, gives a page of what there i
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from workflow.lib import files
-from workflow.lib.errors import UserError
+from workflow.lib.errors import UserError, say
 from workflow.lib.jobs.entry import run
 from workflow.lib.page.content import content
 from workflow.lib.page.document import document
@@ -27,7 +28,8 @@ def main() -> None:
     title = ", ".join(plan.study for plan in plans)
     page = document(content(made, arguments.data), f"{title}: report")
     files.write_text(arguments.out, page)
-    print(f"{arguments.out}: {len(page.encode()) / 2**20:.1f} MB, {_cells(made)}; open it in a browser")
+    size = f"{len(page.encode()) / 2**20:.1f} MB"
+    say(f"{arguments.out}: {size}, {_cells(made)}; open it in a browser", sys.stdout)
 
 
 def source(folder: Path, plan: Plan) -> Source:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from workflow.lib import files
-from workflow.lib.errors import UserError
+from workflow.lib.errors import UserError, say
 from workflow.lib.features.duplicates import Report
 from workflow.lib.jobs.entry import run
 from workflow.lib.reporting import (
@@ -44,10 +44,10 @@ def main() -> None:
         if not name.endswith(
             ("comparison", "peeking", "intervals", "per_class", "calibration")
         ):  # too large, or an aside
-            print(rendering.plain(table))
-    print(f"{trainings(results)}\nThe tables lie in {into}/, every number in results.csv there.")
+            say(rendering.plain(table), sys.stdout)
+    say(f"{trainings(results)}\nThe tables lie in {into}/, every number in results.csv there.", sys.stdout)
     if arguments.partial:
-        print(_report_missing(results, arguments.folder, into))
+        say(_report_missing(results, arguments.folder, into), sys.stdout)
     else:
         files.write_json(arguments.folder / "study.json", asdict(plan))
 

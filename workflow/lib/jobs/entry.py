@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from workflow.lib.errors import UserError, describe
+from workflow.lib.errors import UserError, describe, say
 from workflow.lib.jobs import orphans
 
 FAILED = 1
@@ -22,8 +22,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except (UserError, OSError) as error:
-        print(f"error: {describe(error)}", file=sys.stderr, flush=True)
+        say(f"error: {describe(error)}")
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr, flush=True)
+        say("error: interrupted")
         sys.exit(INTERRUPTED)

@@ -5,9 +5,10 @@ ends, and `workflow.lib.files.atomic` looks once more before a file gets its nam
 """
 
 import os
-import sys
 import threading
 import time
+
+from workflow.lib.errors import say
 
 VARIABLE = "STUDY_PID"
 MESSAGE = "the Snakemake that started this job was killed: nothing is written, the next run does it"
@@ -36,5 +37,5 @@ def watch() -> None:
 def _end_as_orphan() -> None:
     while not is_orphan():
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    print(f"error: {MESSAGE}", file=sys.stderr, flush=True)
+    say(f"error: {MESSAGE}")
     os._exit(1)

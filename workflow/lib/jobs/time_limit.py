@@ -65,7 +65,8 @@ def watch(pid: int, seconds: float, message: str) -> int:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGUSR1)
         time.sleep(0.5)
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"error: {message}\n")  # whole: another process may write to it too
+        sys.stderr.flush()
         if not _closed_within(2 * GRACE) and os.getppid() == pid:
             os.kill(pid, signal.SIGKILL)
     return EXCEEDED
