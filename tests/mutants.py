@@ -184,7 +184,13 @@ def main(count: int = 150, seed: int = 0, minutes: float = 25) -> None:
         every = sorted({test for one in drawn for test in tests_of(one)})
         if not passed(folders[0], every, "-n", str(WORKERS), "--dist", "worksteal", patience=1200):
             sys.exit("error: the tests fail without a mistake too: python -m pytest -m 'not slow'")
-        found = list(pool.map(partial(noticed, copies, end), drawn))
+        found = []
+        for one, hit in zip(drawn, pool.map(partial(noticed, copies, end), drawn), strict=True):
+            found.append(hit)
+            if hit is False:
+                print(f"{len(found)} of {len(drawn)}, not noticed: {one}", flush=True)
+            elif len(found) % 10 == 0:
+                print(f"{len(found)} of {len(drawn)}", flush=True)
     report(drawn, found)
 
 
