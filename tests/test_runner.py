@@ -157,9 +157,15 @@ def test_what_has_changed_is_what_was_edited_or_is_new(checkout: Path) -> None:
 # --- small mistakes --------------------------------------------------------------------------------------------------
 
 
+def test_no_mistake_is_made_in_a_guard() -> None:
+    source = "@dataclass(frozen=True)\nclass A:\n    x = sorted(zip(a, b, strict=True), reverse=True)\n"
+    places = {place for place in mutants.idle(source) if source.splitlines()[place[0] - 1][place[1] :].startswith("True")}
+    assert places == {(1, 18), (3, 32)}
+
+
 def test_no_mistake_is_made_in_an_annotation() -> None:
     source = "def f(x: int | None, y=1 | 2) -> int | str:\n    z: int | None = x\n    return 1 | z\n"
-    idle = mutants.annotated(source)
+    idle = mutants.idle(source)
     bars = [
         (row, column) for row, line in enumerate(source.splitlines(), 1) for column, c in enumerate(line) if c == "|"
     ]

@@ -61,7 +61,7 @@ EPOCHS = [
 )
 def test_a_regime_takes_the_best_of_what_it_may_look_at(regime: str, epoch: int) -> None:
     found = outcome(EPOCHS, [regime]).choices[regime]
-    assert found.point == {"epoch": epoch}
+    assert (found.point, found.number) == ({"epoch": epoch}, epoch - 1)
     assert found.final().tolist() == EPOCHS[epoch - 1].logits(REPORT.x)[0].tolist()
 
 

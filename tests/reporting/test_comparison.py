@@ -1,5 +1,6 @@
 """Paired comparisons from files of predictions: the matrix, the marks, the intervals, and metrics but accuracy."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,14 @@ def test_predictions_of_other_images_than_the_other_cells_are_named(folder: Path
 def test_logits_that_were_not_saved_are_asked_for_in_one_line(folder: Path) -> None:
     with pytest.raises(UserError, match=r"1\.npz: logits have shape \(\); finite numbers \(2, 3, 400, 2\) are wanted"):
         saved.read(folder / "predictions" / "digits" / "nano" / "probe" / "1.npz", logits=True)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 400, 3), (2, 3, 401, 2), (2, 3, 399, 2)])
+def test_logits_of_a_wrong_shape_are_named(folder: Path, shape: tuple[int, ...]) -> None:
+    path = folder / "predictions" / "digits" / "nano" / "probe" / "1.npz"
+    np.savez(path, **dict(np.load(path)), logits=np.zeros(shape, np.float32))
+    with pytest.raises(UserError, match=re.escape(f"1.npz: logits have shape {shape}; finite numbers (2, 3, 400, 2)")):
+        saved.read(path, logits=True)
 
 
 # --- metrics as sums over images ---------------------------------------------------------------------------------

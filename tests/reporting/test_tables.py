@@ -15,7 +15,7 @@ from tests.reporting import grid
 from workflow.lib.evaluation import records
 from workflow.lib.evaluation.protocol import REGIMES
 from workflow.lib.reporting import rendering, summaries, tables
-from workflow.lib.reporting.tables import Number, Table
+from workflow.lib.reporting.tables import Cell, Number, Table
 
 DIGITS = tables.dataset_table(grid.results(), "digits", "nano")
 SUMMARY = summaries.summary_table(grid.results())
@@ -312,6 +312,15 @@ def test_latex_marks_the_best_and_the_second_best() -> None:
     assert r"\textbf{55.00 $\pm$ 7.07}" in text
     assert r"\underline{50.00}" in text
     assert r"zero\_shot" in text
+
+
+@pytest.mark.parametrize("format", list(rendering.FORMATS))
+def test_a_number_keeps_its_zeros_and_a_name_that_is_one_stays_as_it_is(format: str) -> None:
+    rows: list[tuple[str, Sequence[Cell], Sequence[str]]] = [
+        (name, [Number(mean, None)], []) for name, mean in (("0.50", 40.0), ("1e3", 50.0), ("b", 60.0))
+    ]
+    text = rendering.FORMATS[format](Table("t", ["1 shot"], rows))
+    assert all(shown in text for shown in ("0.50", "1e3", "40.00", "50.00", "60.00"))
 
 
 @pytest.mark.parametrize("table", ALL.values(), ids=ALL)

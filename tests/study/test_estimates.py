@@ -54,6 +54,11 @@ def test_a_cell_without_training_still_has_time_to_start() -> None:
     assert estimates.cell_minutes(0, "0", 1, 1) == 2
 
 
+def test_an_extraction_has_room_for_its_weights_three_times() -> None:
+    """As they are read, in place, and while one becomes the other."""
+    assert estimates.extraction_memory(0, 1000, 1) - estimates.extraction_memory(0, 0, 1) == 3000
+
+
 def test_an_extraction_holds_its_vectors_and_reads_its_images() -> None:
     imagenet = 1_300_000
     assert estimates.extraction_memory(imagenet, 350, 1) > imagenet * 512 * 4 / 1e6

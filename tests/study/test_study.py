@@ -639,6 +639,12 @@ WRONG = [
         "16: calibrate: select: last leaves no image to calibrate on; name some: held_out: val or support_cv",
     ),
     (
+        "calibrating on nothing, whichever of two does not choose",
+        "select: last",
+        "select: [last, report]\ncalibrate: {level: 0.8}",
+        "16: calibrate: select: last leaves no image to calibrate on; name some: held_out: val or support_cv",
+    ),
+    (
         "calibrating on the test",
         "select: last",
         "select: last\ncalibrate: {held_out: test}",
