@@ -159,7 +159,8 @@ def test_what_has_changed_is_what_was_edited_or_is_new(checkout: Path) -> None:
 
 def test_no_mistake_is_made_in_a_guard() -> None:
     source = "@dataclass(frozen=True)\nclass A:\n    x = sorted(zip(a, b, strict=True), reverse=True)\n"
-    places = {place for place in mutants.idle(source) if source.splitlines()[place[0] - 1][place[1] :].startswith("True")}
+    lines = source.splitlines()
+    places = {(row, column) for row, column in mutants.idle(source) if lines[row - 1][column:].startswith("True")}
     assert places == {(1, 18), (3, 32)}
 
 
