@@ -1,7 +1,8 @@
 """The quick tests that a change concerns: `make check` runs them, or `python -m tests.changed [COMMIT]`.
 
 What has changed is what differs from the commit, by default the last one that origin/main has too. A test file concerns
-a file of the project if it imports it, names it, or takes all files with its ending.
+a file of the project if it imports it, names it, is called after it, or takes all files with its ending; where none
+does, if it imports what imports the file.
 """
 
 import re
@@ -53,14 +54,40 @@ def concerned(file: Path) -> list[Path]:
         return [file] if file in tests() else []
     if file.suffix == ".py":
         module = doors.module_of(file)
-        found = [test for test in tests() if module in _imported(test) or module in _text(test)]
         room = doors.room_of(module).split(".")[0]
-        found = found or [test for test in tests() if test.parent.name == room]
+        found = _of_module(module) or [test for test in tests() if test.parent.name == room]
+        found += [test for test in tests() if _called(test, file) and test not in found]
     else:
         room = file.parent.name
         words = (file.name, f"*{file.suffix or file.name}")
         found = [test for test in tests() if any(word in _text(test) for word in words)]
-    return sorted(found, key=lambda test: (test.stem != f"test_{file.stem}", test.parent.name != room))
+    return sorted(
+        found,
+        key=lambda test: (test.stem != f"test_{file.stem}", not _called(test, file), test.parent.name != room),
+    )
+
+
+def _called(test: Path, file: Path) -> bool:
+    """Whether a test file is called after a file, as test_tuned_methods.py after tuned.py."""
+    return f"{test.stem}_".startswith(f"test_{file.stem}_")
+
+
+def _of_module(module: str) -> list[Path]:
+    """The test files that import or name a module; where none does, one that imports it, and so on."""
+    reached, edge = {module}, {module}
+    while edge:
+        if found := [test for test in tests() if any(one in _imported(test) or one in _text(test) for one in edge)]:
+            return found
+        edge = {user for user, imported in _users().items() if imported & edge} - reached
+        reached |= edge
+    return []
+
+
+@cache
+def _users() -> dict[str, set[str]]:
+    """What each module of the project imports of it; not those that only pass on what others have."""
+    files = (path for path in doors.files("methods", "workflow") if path.name != "__init__.py")
+    return {doors.module_of(file): {one.module for one in doors.imports(file)} for file in files}
 
 
 def nearest(files: Iterable[Path]) -> list[Path]:
