@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from workflow.lib.reporting import label_curve
-from workflow.lib.reporting.label_curve import Law, curve, fit
+from workflow.lib.reporting import label_curve, label_figure
+from workflow.lib.reporting.label_curve import Curve, Law, curve, fit
 from workflow.lib.reporting.statistics import Bootstrap, Terms, bootstrap
 
 IMAGES = np.array([10.0, 20, 50, 100, 400])
@@ -122,3 +123,13 @@ def test_four_numbers_of_shots_leave_none_to_check_with() -> None:
 def test_a_place_without_labels_has_no_part_in_it() -> None:
     places = drawn(TRUE.error(IMAGES))
     assert curve([(0.0, places[0][1], 0), *places]).images.tolist() == IMAGES.tolist()
+
+
+def test_a_mean_outside_its_interval_is_drawn_with_the_whole_interval_on_one_side() -> None:
+    """A bootstrap's interval need not hold the mean of what was resampled."""
+    images, values = np.array([10.0, 20.0]), np.array([0.5, 0.6])
+    axes = Figure().add_subplot()
+    label_figure.measured(axes, Curve(images, values, np.array([[0.52, 0.55], [0.55, 0.58]])), "probe")
+    (bars,) = axes.containers[0].lines[2]
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert ends == [pytest.approx([50, 55]), pytest.approx([55, 60])]

@@ -32,7 +32,7 @@ def figure(plan: Plan, found: Recommendation) -> Figure:
         if found.curve is None or found.of is None:
             axes.text(0.5, 0.5, "no row that learns was run", ha="center", transform=axes.transAxes)
             return made
-        _measured(axes, found.curve, name(found.of))
+        measured(axes, found.curve, name(found.of))
         _fitted(axes, found.curve)
         _ticks(axes, found.curve)
         axes.legend(loc="lower right", fontsize=8, frameon=False)
@@ -40,7 +40,8 @@ def figure(plan: Plan, found: Recommendation) -> Figure:
     return made
 
 
-def _measured(axes: Any, curve: Curve, label: str) -> None:
+def measured(axes: Any, curve: Curve, label: str) -> None:
+    """The means in percent with their intervals, which need not hold them: a bar begins at the mean at the latest."""
     values, ends = 100 * curve.values, 100 * curve.intervals
     spread = np.maximum(np.stack([values - ends[:, 0], ends[:, 1] - values]), 0)
     axes.errorbar(curve.images, values, spread, fmt="o", markersize=4, capsize=3, color="black", label=label)
