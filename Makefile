@@ -19,6 +19,8 @@ run: $(READY) ## set everything up and run the quickstart study
 test: $(READY) ## set everything up and run all checks and tests
 	@echo "Checking and testing: about 23 minutes on 2 cores."
 	@$(MAKE) --no-print-directory --jobs 2 lint types system
+	@# Once, and not by each of the thousand processes to come, where Python is told to keep nothing that it compiles.
+	@$(BIN)/python -m compileall -q --invalidation-mode checked-hash methods workflow
 	@# One worker more than cores: those of SLURM, for one, mostly wait.
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import longest, needs
 from tests.samples import make_features
-from tests.studies import ROOT, copy_code
+from tests.studies import ROOT, copy_code, once
 from workflow.lib.features.store import Features
 
 # The same examples every time, so that nothing fails by chance; FUZZ_EXAMPLES=5000 looks for what no test has met yet.
@@ -52,11 +52,15 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of a small study: its cells are computed, its tables made. To be looked at only."""
     from tests.reporting.computed import finished
 
-    return finished(tmp_path_factory.mktemp("computed"))
+    return once(tmp_path_factory, "computed", finished)
 
 
 @pytest.fixture(scope="session")
 def snakefile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code as it was when the tests began: an edit made meanwhile would make everything run again."""
-    import_module("workflow.lib.engine.steps")  # compiled now, it need not be in the copy
-    return copy_code(ROOT, tmp_path_factory.mktemp("code"))
+
+    def copy(folder: Path) -> None:
+        import_module("workflow.lib.engine.steps")  # compiled now, it need not be in the copy
+        copy_code(ROOT, folder)
+
+    return once(tmp_path_factory, "code", copy) / "Snakefile"

@@ -4,16 +4,36 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
+from filelock import FileLock
 from PIL import Image
 
 from tests.samples import make_features
 from workflow.lib.features.store import Features
 
 ROOT = Path(__file__).parents[1]
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills once a run, for whichever of pytest's workers needs it first; the others wait.
+
+    Nobody may change it: whoever wants to, or lets Snakemake work in it, takes a copy.
+    """
+    own = factory.getbasetemp()
+    folder = (own.parent if own.name.startswith("popen-gw") else own) / "once" / name
+    folder.parent.mkdir(exist_ok=True)
+    done = folder.with_name(f"{name}.done")
+    with FileLock(f"{folder}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # half of it, where somebody has failed
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
 
 
 def snakemake(folder: Path, *options: str, snakefile: Path = ROOT / "Snakefile") -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,6 @@
 """A clock that jumps between two runs: what was made before then seems to come from the future, or from long ago."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,22 +24,18 @@ def jump(folder: Path, hours: int) -> None:
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_jump_alone_runs_nothing_again(finished: Path, snakefile: Path, tmp_path: Path, hours: int) -> None:
-    folder = Path(shutil.copytree(finished, tmp_path / "study"))
-    jump(folder, hours)
-    assert "Nothing to be done" in study.finish(snakefile, folder)
+def test_a_jump_alone_runs_nothing_again(copy: Path, snakefile: Path, hours: int) -> None:
+    jump(copy, hours)
+    assert "Nothing to be done" in study.finish(snakefile, copy)
 
 
-def test_after_a_jump_back_snakemake_says_so_and_after_a_touch_it_goes_on(
-    finished: Path, snakefile: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(finished, tmp_path / "study"))
-    change(folder, methods={"zero_shot": None, "means": {"sign": -1.0}})
-    jump(folder, -1)
-    text = study.fail(snakefile, folder, CELL)
+def test_after_a_jump_back_snakemake_says_so_and_after_a_touch_it_goes_on(copy: Path, snakefile: Path) -> None:
+    change(copy, methods={"zero_shot": None, "means": {"sign": -1.0}})
+    jump(copy, -1)
+    text = study.fail(snakefile, copy, CELL)
     assert f"Output {CELL} has older modification time" in text
-    (folder / "data").mkdir(exist_ok=True)
-    subprocess.run(TOUCH, shell=True, cwd=folder, check=True)
-    study.finish(snakefile, folder, CELL)
-    assert records.read(folder / CELL)["variants"][0]["params"] == {"sign": -1.0}
-    assert "Nothing to be done" in study.finish(snakefile, folder, CELL)
+    (copy / "data").mkdir(exist_ok=True)
+    subprocess.run(TOUCH, shell=True, cwd=copy, check=True)
+    study.finish(snakefile, copy, CELL)
+    assert records.read(copy / CELL)["variants"][0]["params"] == {"sign": -1.0}
+    assert "Nothing to be done" in study.finish(snakefile, copy, CELL)

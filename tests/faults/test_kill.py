@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("FAULTS_SEED", "6"))
 ROUNDS = int(os.environ.get("FAULTS_ROUNDS", "1"))  # how often each is killed
+TABLES = ("tables", "--rerun-incomplete")  # what comes after them is made of whole cells alone
 # Who is killed, after the start of which job, and how many seconds later at most. Features first, while there are none.
 FEATURES = [("features", "features", 1.5), ("snakemake", "features", 1.5)]
 CELLS = [
@@ -47,7 +48,7 @@ def test_kills_change_nothing(snakefile: Path, finished_with_images: Path, tmp_p
         while waiting:
             victim, job, longest = waiting[0]
             seconds = dice.uniform(0, longest)
-            runs.append(study.Run(snakefile, folder, "--rerun-incomplete"))
+            runs.append(study.Run(snakefile, folder, *TABLES))
             if strike(runs[-1], victim, job, seconds):
                 print(f"{victim} killed, at most {seconds:.2f} s after the start of {job}")
                 waiting.pop(0)
@@ -57,7 +58,7 @@ def test_kills_change_nothing(snakefile: Path, finished_with_images: Path, tmp_p
                 shutil.rmtree(folder / "results")
                 if waiting and waiting[0] in FEATURES:
                     shutil.rmtree(folder / "features")
-        study.finish(snakefile, folder, "--rerun-incomplete")
+        study.finish(snakefile, folder, *TABLES)
     finally:
         for run in runs:
             run.end()

@@ -45,8 +45,8 @@ def test_a_second_run_at_once_and_a_run_after_a_kill(folder: Path, snakefile: Pa
     assert records.read(folder / CELL)["method"] == "means"
 
 
-def test_nothing_has_changed(finished: Path, snakefile: Path) -> None:
-    assert is_explained(study.finish(snakefile, finished, "-n"), "Nothing to be done")
+def test_nothing_has_changed(copy: Path, snakefile: Path) -> None:
+    assert is_explained(study.finish(snakefile, copy, "-n"), "Nothing to be done")
 
 
 def test_a_file_of_vectors_that_is_not_there(folder: Path, snakefile: Path) -> None:
@@ -64,6 +64,6 @@ def test_no_number_of_cores(folder: Path, snakefile: Path) -> None:
     assert is_explained(study.fail(snakefile, folder, cores=""), "cores have to be specified for local execution")
 
 
-def test_what_has_changed(finished: Path, snakefile: Path) -> None:
-    text = study.finish(snakefile, finished, "-n", "--config", "seeds=3")
+def test_what_has_changed(copy: Path, snakefile: Path) -> None:
+    text = study.finish(snakefile, copy, "-n", "--config", "seeds=3")
     assert is_explained(text, "Params have changed since last execution")

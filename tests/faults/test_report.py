@@ -23,9 +23,9 @@ SHOWN = {
 
 
 @pytest.fixture(params=["report.html", "report.zip"])
-def report(request: pytest.FixtureRequest, finished: Path, snakefile: Path, tmp_path: Path) -> Path:
+def report(request: pytest.FixtureRequest, copy: Path, snakefile: Path, tmp_path: Path) -> Path:
     path = tmp_path / request.param
-    study.finish(snakefile, finished, "--report", os.fspath(path), **NO_NETWORK)
+    study.finish(snakefile, copy, "--report", os.fspath(path), **NO_NETWORK)
     return path
 
 

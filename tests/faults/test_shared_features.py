@@ -41,10 +41,10 @@ def without_paths(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_features_of_another_backbone_under_the_same_name_are_not_used(
-    snakefile: Path, finished: Path, tmp_path: Path
+    snakefile: Path, copy: Path, tmp_path: Path
 ) -> None:
     """The Snakemake of one folder knows nothing of what another folder's study meant by the name."""
-    folder = shared(tmp_path / "other", finished / "features", backbones={"mine": {"model": "RN50", "pretrained": "x"}})
+    folder = shared(tmp_path / "other", copy / "features", backbones={"mine": {"model": "RN50", "pretrained": "x"}})
     photographs(folder / "photographs")
     text = study.fail(snakefile, folder, "results/faults/metrics/photos/mine/means/1.json")
-    assert f"error: {finished}/features/mine/photos.safetensors: the model was none, but vectors from elsewhere" in text
+    assert f"error: {copy}/features/mine/photos.safetensors: the model was none, but vectors from elsewhere" in text

@@ -17,7 +17,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def key(file: Path, method: str = "mine") -> str:
     """As the next process has it."""
-    code._parse.cache_clear()
+    for known in (code._parse, code._imports):
+        known.cache_clear()
     return passed.key(method, str(file), str(file))
 
 

@@ -78,7 +78,7 @@ def test_check_fails_with_the_property_and_status_1(tmp_path: Path) -> None:
     plugin.write_text(plugin.read_text().replace("queries @ weights.T", "queries @ -weights.T"))
     result = methods("check", "worse.py", folder=tmp_path, cache=str(tmp_path / "cache"))
     assert result.returncode == 1
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "cache/clip-adapter-bench/checked").exists()
     assert "FAILED  better_than_chance: expected an accuracy of at least 0.40" in result.stdout
     assert json.loads(methods("check", "worse.py", "--json", folder=tmp_path).stdout)["worse"][-1]["failure"]
 

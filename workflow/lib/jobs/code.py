@@ -4,7 +4,6 @@ Snakemake reruns what has this hash as a parameter when, and only when, the code
 formatting don't count: the syntax tree is hashed, not the text. Installed libraries don't count either.
 """
 
-import ast
 import hashlib
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,14 +13,13 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from workflow.lib.jobs import plugin_files
+from workflow.lib.jobs import plugin_files, syntax
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = plugin_files.PROJECT
 GROUPS = "clip_adapter_bench"  # whose entry points are plugins
 # Imported by the scripts that make datasets and features: how a message is worded, a file is written, a GPU is leased.
 DECIDES_NO_FEATURE = ("methods", *(f"workflow.lib.{name}" for name in ("errors", "files", "jobs", "plugins")))
-Wanted = tuple[str, str, int]  # module, name that is taken from it, dots before it
 
 
 def code_hash(*files: str | Path, modules: Iterable[str] = (), without: Collection[str] = ()) -> str:
@@ -36,17 +34,22 @@ def code_hash(*files: str | Path, modules: Iterable[str] = (), without: Collecti
 
 def _followed(files: Sequence[Path], modules: Iterable[str], without: Collection[str]) -> dict[Path, str]:
     """Every file that counts, with its path as its author sees it; without one for those that one begins with."""
-    left_out = {ROOT.joinpath(*name.split(".")) for name in without}
+    left_out = tuple(f"{ROOT.joinpath(*name.split('.'))}{end}" for name in without for end in ("/", ".py"))
     pending = [(file, _home(file)) for file in files]
     pending += [(file, ROOT) for name in modules if (file := _of_project(name, "")) is not None]
     seen: dict[Path, str] = {}
     while pending:
         file, home = pending.pop()
-        if file not in seen and left_out.isdisjoint({*file.parents, file.with_suffix("")}):
-            inside = file not in files and file.is_relative_to(home)
-            seen[file] = file.relative_to(home).as_posix() if inside else ""
+        if file not in seen and not str(file).startswith(left_out):
+            seen[file] = "" if file in files else _as_seen(file, home)
             pending += _imports(file, home)
     return seen
+
+
+@cache
+def _as_seen(file: Path, home: Path) -> str:
+    """The path of a file as its author sees it; empty where it lies elsewhere."""
+    return file.relative_to(home).as_posix() if file.is_relative_to(home) else ""
 
 
 def _digest(files: Mapping[Path, str]) -> str:
@@ -57,8 +60,13 @@ def _digest(files: Mapping[Path, str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _imports(file: Path, home: Path) -> Iterator[tuple[Path, Path]]:
+@cache
+def _imports(file: Path, home: Path) -> Sequence[tuple[Path, Path]]:
     """The files that a file imports, each with the folder in which its own absolute imports begin."""
+    return list(dict.fromkeys(_found(file, home)))
+
+
+def _found(file: Path, home: Path) -> Iterator[tuple[Path, Path]]:
     for module, name, level in _parse(file)[1]:
         top = module.partition(".")[0]
         if level:
@@ -120,22 +128,9 @@ def _below(folder: Path, module: str, name: str) -> list[Path]:
 
 
 @cache
-def _parse(file: Path) -> tuple[str, tuple[Wanted, ...]]:
-    """The syntax tree of a file as text, and what it may import. What is no Python is taken as it is."""
-    content = file.read_bytes()
-    try:
-        tree = ast.parse(content, str(file))
-    except (SyntaxError, ValueError):
-        return content.hex(), ()
-    return ast.dump(tree), tuple(_names(tree))
-
-
-def _names(tree: ast.AST) -> Iterator[Wanted]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, "", 0) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from ((node.module or "", alias.name, node.level) for alias in node.names)
+def _parse(file: Path) -> syntax.Parsed:
+    """A digest of a file's syntax tree, and what it may import."""
+    return syntax.parsed(file.read_bytes())
 
 
 def _of_project(module: str, name: str) -> Path | None:

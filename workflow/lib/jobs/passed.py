@@ -3,11 +3,9 @@
 An edited plugin, or a check that asks for more, has another name and so has not passed yet.
 """
 
-import os
-from pathlib import Path
+from workflow.lib.jobs import code, user_cache
 
-from workflow.lib.jobs import code
-
+KIND = "checked"
 BUILT_IN = "built-in"  # where methods of this project come from: the tests check them
 
 
@@ -21,21 +19,17 @@ def key(method: str, file: str, where: str) -> str:
 
 def has(key: str) -> bool:
     """Whether what has this key has passed."""
-    return not key or (_folder() / key).is_file()
+    return not key or (user_cache.folder(KIND) / key).is_file()
 
 
 def note(key: str) -> None:
     """Remember that it has. Raises OSError where nothing can be written."""
     if key:
-        _folder().mkdir(parents=True, exist_ok=True)
-        (_folder() / key).touch()
+        folder = user_cache.folder(KIND)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / key).touch()
 
 
 def command(method: str, where: str) -> str:
     """How one has it checked."""
     return f"python -m methods check {where if where.endswith('.py') else method}"
-
-
-def _folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "clip-adapter-bench" / "checked"
