@@ -38,6 +38,7 @@ class Fit:
         self._since = time.perf_counter()
         self._past = past
         self._run = -1
+        self._held: dict[int, Sequence[Any]] = dict(past["held"]) if past else {}
 
     @property
     def complete(self) -> bool:
@@ -48,19 +49,28 @@ class Fit:
         """A candidate has been scored."""
         self.waited, self._since = 0.0, time.perf_counter()
 
-    def run(self) -> tuple[int, State | None]:
-        """For the next run of the engine: the steps that are done, and its state after these; −1 if it is over."""
+    def run(self) -> tuple[int, Any]:
+        """For the next run of the engine: the steps that are done, and its state after these; of one that is over −1,
+        and what it has left to be held.
+        """
         self._run += 1
         if self._past is None or self._run > self._past["run"]:
             return 0, None
-        return (self._past["step"], self._past["state"]) if self._run == self._past["run"] else (-1, None)
+        if self._run == self._past["run"]:
+            return self._past["step"], self._past["state"]
+        return -1, self._held.get(self._run)
+
+    def hold(self, head: Sequence[Any]) -> None:
+        """What the run that is over has learned is wanted by those that come after it."""
+        self._held[self._run] = head
 
     def saved(self, step: int, state: State | None) -> dict[str, Any]:
         """What is written of it, `state` None for one that is complete."""
         waited = self.waited + time.perf_counter() - self._since
         run = None if state is None else self._run
         own = [outcome.twin() for outcome in self._outcomes]  # what comes of them afterwards is no part of the fit
-        return {"outcomes": own, "waited": waited, "run": run, "step": step, "state": state}
+        held = {} if state is None else self._held
+        return {"outcomes": own, "waited": waited, "run": run, "step": step, "state": state, "held": held}
 
 
 class Checkpoints:

@@ -87,8 +87,14 @@ def trained(
         together = [replica for family in chunk for replica in family]
         done, state = _past()
         run = Run(method, task, together)
-        for _ in _advanced(run, progress, _marks(run), max(0, done), state):  # one that is over runs again for its head
-            pass
+        if done < 0:
+            run.head.restore(state)
+            progress.skip()
+        else:
+            for _ in _advanced(run, progress, _marks(run), done, state):
+                pass
+        if (kept := checkpoints.current()) and kept.fit:
+            kept.fit.hold(run.head.snapshot())
         run.head.train(False)
         yield together, run.head.parts
 
@@ -101,8 +107,10 @@ def _begin(method: Trainable, task: Task, replicas: Sequence[Replica]) -> tuple[
     return chunks, Progress(task, method.name, len(by_training), len(chunks))
 
 
-def _past() -> tuple[int, Mapping[str, Any] | None]:
-    """For the next run, the steps that a process which was killed had done, and its state; −1 if it was over."""
+def _past() -> tuple[int, Any]:
+    """For the next run, the steps that a process which was killed had done, and its state; −1 if it was over, and what
+    was held of it.
+    """
     kept = checkpoints.current()
     return kept.fit.run() if kept and kept.fit else (0, None)
 
