@@ -16,6 +16,8 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.models.vision_transformer import VisionTransformer as TimmTransformer
 
+from workflow.lib.jobs.memory import spared
+
 Step = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
@@ -115,7 +117,7 @@ def run(visual: Any, x: torch.Tensor, through: Sequence[tuple[Any, str]]) -> tor
     turned = isinstance(visual, VisionTransformer) and not visual.transformer.batch_first
     x = x.transpose(0, 1) if turned else x
     for holder, name in through:
-        x = holder._modules[name](x)
+        x = spared(holder._modules[name], x)
     return x.transpose(0, 1) if turned else x
 
 

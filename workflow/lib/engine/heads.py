@@ -122,6 +122,11 @@ class Head:
             return lambda x: classify(x.expand(self._replicas, *x.shape))  # as in training
         return classify
 
+    @property
+    def tracks(self) -> bool:
+        """Whether a layer keeps something of the batches that it has seen."""
+        return any(changing(layer) for layer in self._layers.values())
+
     @cached_property
     def own_loss(self) -> bool:
         """Whether the method may have a loss in place of the cross-entropy."""

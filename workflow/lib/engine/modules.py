@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from workflow.lib.engine.noise import Noise
 from workflow.lib.engine.stacking import Gradients, Pullback
-from workflow.lib.jobs.memory import is_out_of_memory
+from workflow.lib.jobs.memory import is_out_of_memory, is_sparing
 
 State = dict[str, Tensor]
 filterwarnings("ignore", "There is a performance drop")  # in `vmap`: nothing that a reader of the log could change
@@ -38,12 +38,14 @@ class Modules:
         of_model: Collection[str] | None = getattr(modules[0], "shared", None)
         self._shared = frozenset(of_model or ())
         self._buffers = [name for name, _ in modules[0].named_buffers() if name not in self._shared]
-        self._state = self._stacked([self._own_of(module.named_parameters()) for module in modules])
+        self._of_model = of_model is not None
+        self._made = [self._own_of(module.named_parameters()) for module in modules]
+        self._state = self._stacked(self._made)
         self._state |= self._stacked([self._own_of(module.named_buffers()) for module in modules])
         trained = [name for name, value in modules[0].named_parameters() if value.requires_grad]
         self.weights = {name: self._state[name].requires_grad_() for name in trained}
         self._beside: set[bool] | None = set()  # in training, or outside: where vmap has worked; None: it can't
-        if of_model is not None and not any(value.is_cuda for value in self._state.values()):
+        if self._of_model and not any(value.is_cuda for value in self._state.values()):
             self._beside = None  # of a large module on a CPU it saves nothing, and the bytes are those of one alone
         self.training = True
 
@@ -53,8 +55,8 @@ class Modules:
 
     @cached_property
     def _began(self) -> State:
-        """The weights as they were made: a call puts others in their place, and back."""
-        return self._stacked([{name: module.get_parameter(name) for name in self.weights} for module in self._modules])
+        """The weights as they were made: a call puts others in their place."""
+        return self._stacked([{name: made[name] for name in self.weights} for made in self._made])
 
     def moved(self) -> Tensor:
         """The squared distance `(R,)` of the weights from where they began."""
@@ -93,13 +95,26 @@ class Modules:
         def call(module: nn.Module, state: State, own: Sequence[Tensor]) -> tuple[Any, State]:
             given = dict(zip(places, own, strict=True))
             args, kwargs = tree_unflatten([given.get(i, leaf) for i, leaf in enumerate(leaves)], shape)
-            output = functional_call(module, state, args, kwargs)
+            output = self._called(module, state, args, kwargs)
             return output, {name: state[name] for name in self._buffers}  # some of them new, it may be
 
         output, buffers = self._run(call, [self._own(leaves[i]) for i in places])
         for name, value in buffers.items():
             self._state[name].copy_(value.detach())
         return output
+
+    def _called(self, module: nn.Module, state: State, args: Any, kwargs: Any) -> Any:
+        """The module's output with these tensors in it. They stay there where it is computed again for the gradients.
+
+        That is of one replica. Of a tower no two tensors are the same, as they may be in other modules.
+        """
+        if not (self._of_model and is_sparing()):
+            return functional_call(module, state, args, kwargs)
+        for name, tensor in state.items():
+            holder, _, last = name.rpartition(".")
+            own = module.get_submodule(holder)
+            own.__dict__["_parameters" if last in own._parameters else "_buffers"][last] = tensor
+        return module(*args, **kwargs)
 
     def _own(self, tensor: Tensor) -> Tensor:
         """`(R, …)`: the tensor of each replica."""
@@ -115,7 +130,7 @@ class Modules:
         """What `call` gives for all replicas, side by side if possible: that is found out at the first call."""
         # Autograd may hold on to the buffers that a call gets, and a call that fails leaves them half changed.
         state = self._state | {name: self._state[name].clone() for name in self._buffers}
-        if self._beside is None:
+        if self._beside is None or is_sparing():  # what is computed again can't be under vmap
             return self._one_by_one(call, state, tensors)
         if self.training in self._beside:
             return self._side_by_side(call, state, tensors)

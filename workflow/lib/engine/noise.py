@@ -58,6 +58,16 @@ class Noise:
             generator.set_state(own)
 
     @contextmanager
+    def at(self, state: Sequence[Tensor]) -> Iterator[None]:
+        """While the block runs the generators go on from where they were."""
+        now = self.snapshot()
+        self.restore(state)
+        try:
+            yield
+        finally:
+            self.restore(now)
+
+    @contextmanager
     def of(self, replica: int, keep: bool) -> Iterator[None]:
         """PyTorch's own generator is that of a replica. What is drawn counts if it is to `keep`, as in training."""
         own, cuda = self._generators[replica], self._device.type == "cuda"

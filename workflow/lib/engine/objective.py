@@ -15,6 +15,7 @@ from workflow.lib.engine import kernels
 from workflow.lib.engine.heads import Head
 from workflow.lib.engine.mixup import Mixed
 from workflow.lib.engine.stacking import Late
+from workflow.lib.jobs.memory import is_out_of_memory
 
 Labels = Tensor | Mixed  # (R, B)
 
@@ -25,6 +26,7 @@ class Objective:
     def __init__(self, head: Head, recipe: Recipe, per_epoch: int) -> None:
         self._head, self._smoothing = head, recipe.label_smoothing
         self._own = head.own_loss
+        self.of_images = True  # whether the loss is a mean over images, as far as is known
         soft = bool(recipe.label_smoothing or recipe.mixup)
         entropy = partial(soft_cross_entropy, smoothing=self._smoothing) if soft else cross_entropy
         self._entropy: Callable[[Tensor, Any], tuple[Tensor, Array]] = entropy
@@ -47,7 +49,9 @@ class Objective:
         weights = list(self._head.weights.values())
         try:
             return list(torch.autograd.grad(outputs, weights, seeds))
-        except RuntimeError:
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             outputs, seeds = self._outputs(x, y)
             found = torch.autograd.grad(outputs, weights, seeds, allow_unused=True)
             idle = [name for name, gradient in zip(self._head.weights, found, strict=True) if gradient is None]
@@ -87,6 +91,7 @@ class Objective:
     def _one(self, logits: Tensor, labels: Tensor, x: Tensor) -> Tensor:
         """The method's own loss, or the cross-entropy where it has none."""
         value = self._head.loss(logits, labels, x) if self._own else None
+        self.of_images = value is None
         if value is None:
             return -(target(labels, logits.detach(), self._smoothing) * logits.log_softmax(-1)).sum(-1).mean(-1)
         if self._smoothing:

@@ -35,6 +35,7 @@ from workflow.lib.engine.mixup import Mixup
 from workflow.lib.engine.objective import Labels, Objective
 from workflow.lib.engine.optimizers import Optimizer, steps
 from workflow.lib.engine.progress import Progress
+from workflow.lib.engine.sparing import Sparing
 from workflow.lib.engine.stacking import made
 from workflow.lib.engine.tracing import traced
 
@@ -232,7 +233,9 @@ class Run:
         # Fresh memory for the logits of every epoch would cost as much as computing them.
         shape = len(replicas), task.classes
         self._out = PerQueries(lambda q: torch.empty(len(q), *shape, device=task.device).transpose(0, 1))
-        record = graphs.recorder(task.device)
+        spares = len(replicas) == 1 and (task.model or task.encoder) is not None
+        self._gradients = Sparing(self._objective, self.head, task.log) if spares else self._objective.gradients
+        record = None if spares else graphs.recorder(task.device)
         self._epoch = Replayed(self._fixed_epoch, record, task.log) if record and self._whole else None
         self._compiled = self._epochs() if self._whole else None
         self._done = 0  # steps of the epoch
@@ -296,7 +299,7 @@ class Run:
         labels: Labels = y
         if self._mixup:
             x, labels = self._mixup(x, y)
-        self._optimizer.step(self._objective.gradients(x, labels))
+        self._optimizer.step(self._gradients(x, labels))
         if self._average:
             self._average.update()
 
@@ -316,7 +319,7 @@ class Run:
     @torch.no_grad()
     def gradients(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Of the weights by name, for a batch `x (R, B, D)` and `y (R, B)`. The next step writes over them."""
-        return dict(zip(self.head.weights, made(self._objective.gradients(x, y)), strict=True))
+        return dict(zip(self.head.weights, made(self._gradients(x, y)), strict=True))
 
     def loss(self) -> float:
         """The mean loss over the last epoch. Reading it waits for the device."""

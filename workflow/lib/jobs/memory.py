@@ -2,8 +2,12 @@
 
 import gc
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 REMEDY = "run fewer cells at a time (--cores), or on a cluster give each more (mem_mb)"
+Again = Callable[..., Any]  # a part and what it is given, to what it makes, which is made twice and not kept
 _TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
 
 
@@ -20,3 +24,27 @@ def release() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+_again: Again | None = None  # of the process: what is computed again may be in a thread of autograd's
+
+
+@contextmanager
+def sparing(again: Again) -> Iterator[None]:
+    """While the block runs, parts that are called by `spared` keep nothing for their gradients."""
+    global _again
+    _again = again
+    try:
+        yield
+    finally:
+        _again = None
+
+
+def is_sparing() -> bool:
+    """Whether it runs."""
+    return _again is not None
+
+
+def spared(part: Callable[..., Any], *given: Any) -> Any:
+    """What a part of a large module makes, a block of a tower for one."""
+    return part(*given) if _again is None else _again(part, *given)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
 
 from methods.contract.adaptation import Adaptation, LowRank
+from workflow.lib.jobs.memory import spared
 
 Norm = tuple[Tensor, Tensor]  # weight and bias (R, W)
 
@@ -112,15 +113,17 @@ def ends(
             q, k, v = block.projected(shared)  # (R, h, P, d)
             known = k, v
             shared = block.finished(shared, scaled_dot_product_attention(q, k, v, is_causal=True))
-        own = _own(block, own, known, None, causal)
+        own = spared(_own, block, own, known, None, causal)
     final = blocks[-1]
-    return _own(final, own, None if shared is None else final.projected(shared)[1:], last, causal)[:, :, 0]
+    known = None if shared is None else final.projected(shared)[1:]
+    found: Tensor = spared(_own, final, own, known, last, causal)
+    return found[:, :, 0]
 
 
 def through(blocks: Sequence[Block], x: Tensor, causal: bool = False) -> Tensor:
     """What the blocks make of all tokens `(R, K, L, W)`."""
     for block in blocks:
-        x = _own(block, x, None, None, causal)
+        x = spared(_own, block, x, None, None, causal)
     return x
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from workflow.lib.jobs.memory import is_sparing
 from workflow.lib.towers import blocks
 
 ACTIVATIONS = 2**31  # bytes that a step may keep for its gradients: beyond, texts run in slices, computed twice
@@ -109,6 +110,7 @@ class Tower:
         """Every token of every text `x (R, K, L, W)` through the tower's own blocks."""
         mask = self.part.attn_mask
         mask = None if mask is None else mask[: x.shape[2], : x.shape[2]]
+        self.part.transformer.grad_checkpointing = is_sparing()
         out = self.part.transformer(x.flatten(0, 1), attn_mask=mask).unflatten(0, x.shape[:2])
         if not self.by_token:
             return self.projected(out[:, :, 0 if self.pool == "first" else -1])
