@@ -74,6 +74,8 @@ def _called(test: Path, file: Path) -> bool:
 
 def _of_module(module: str) -> list[Path]:
     """The test files that import or name a module; where none does, one that imports it, and so on."""
+    if module.endswith(".__main__"):  # nothing imports it: it is run
+        return [test for test in tests() if f'"-m", "{module.removesuffix(".__main__")}"' in _text(test)]
     reached, edge = {module}, {module}
     while edge:
         if found := [test for test in tests() if any(one in _imported(test) or one in _text(test) for one in edge)]:

@@ -87,6 +87,23 @@ def test_the_weight_of_an_image_is_the_best_one_of_the_model(count: int, gain: f
     assert image_weight(*model(count, gain=gain)) == pytest.approx(gain * 0.25 / 4, rel=0.25)
 
 
+def test_the_weight_of_an_image_with_few_classes_is_that_of_unbiased_variances() -> None:
+    """By NumPy's variances and covariances with n − 1, of classes with equally many images."""
+    count, classes, dim = 6, 4, 3
+    rng = np.random.default_rng(3)
+    own = rng.normal(size=(classes, dim))
+    text = own + 0.7 * rng.normal(size=(classes, dim))
+    each = own[:, None] + 0.5 * rng.normal(size=(classes, count, dim))
+    means = each.mean(1)
+    within = each.var(1, ddof=1).sum(1).mean()
+    between = means.var(0, ddof=1).sum() - within / count
+    shared = sum(np.cov(means[:, i], text[:, i])[0, 1] for i in range(dim))
+    expected = between / shared * (text.var(0, ddof=1).sum() - shared**2 / between) / within
+    assert 0.01 < expected < MOST
+    found = image_weight(Support(each.reshape(-1, dim), np.repeat(np.arange(classes), count)), text)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_perfect_text_hears_no_image_and_an_empty_one_nothing_else() -> None:
     support, _ = model(4)
     own = np.stack([support.x[support.y == k].mean(0) for k in range(400)])

@@ -293,3 +293,21 @@ def test_the_card_says_what_too_few_images_can_t_promise(features: Features) -> 
     assert "every answer is marked: these images are too few, or too often mistaken" in card.markdown(few)
     assert "`prediction_set` holds every class" in card.markdown(few)
     assert "accuracy: 90.00 % (95 % interval 80.00 % to 95.00 %), on test with 5 shots." in card.markdown(few)
+
+
+@pytest.mark.parametrize(
+    ("config", "spec", "asked"),
+    [
+        (None, {}, False),
+        ({"embed_dim": 4}, {}, True),
+        (None, {"weights": "w.pt"}, True),
+        ({"embed_dim": 4}, {"weights": "w.pt"}, True),
+    ],
+)
+def test_the_card_names_the_weights_where_they_are_not_downloaded(
+    features: Features, config: dict[str, int] | None, spec: dict[str, str], asked: bool
+) -> None:
+    classifier = made(features, row(ZeroShot), ZeroShot())
+    backbone = {**classifier.about["backbone"], "config": config, "spec": spec}
+    told = card.markdown(replace(classifier, about={**classifier.about, "backbone": backbone}))
+    assert ("--weights FILE" in told) == asked

@@ -59,6 +59,11 @@ def test_an_extraction_has_room_for_its_weights_three_times() -> None:
     assert estimates.extraction_memory(0, 1000, 1) - estimates.extraction_memory(0, 0, 1) == 3000
 
 
+def test_an_extraction_has_room_for_its_vectors_twice() -> None:
+    more = estimates.extraction_memory(1_000_000, 350, 1) - estimates.extraction_memory(0, 350, 1)
+    assert more == pytest.approx(2e6 * estimates.VECTOR_MB, abs=1)
+
+
 def test_an_extraction_holds_its_vectors_and_reads_its_images() -> None:
     imagenet = 1_300_000
     assert estimates.extraction_memory(imagenet, 350, 1) > imagenet * 512 * 4 / 1e6
