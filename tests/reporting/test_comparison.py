@@ -68,6 +68,9 @@ def test_only_what_can_t_be_told_from_the_best_of_its_place_is_level_with_it(fol
     path = folder / "predictions" / "digits" / "nano" / "probe" / "1.npz"
     predictions(path, {"scale=none": BASE, "scale=standard": near})
     assert comparison.level_with_best(rings(folder)) == {(("digits", "nano", "1"), ("probe", "scale=standard"))}
+    predictions(path, {"scale=none": BASE, "scale=standard": BETTER})  # whichever name comes first
+    predictions(folder / "predictions" / "digits" / "nano" / "adapter" / "1.npz", {"-": near & BETTER})
+    assert comparison.level_with_best(rings(folder)) == {(("digits", "nano", "1"), ("adapter", "-"))}
 
 
 def test_the_table_of_intervals_holds_each_row_s_own(folder: Path) -> None:

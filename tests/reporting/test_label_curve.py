@@ -125,6 +125,19 @@ def test_a_place_without_labels_has_no_part_in_it() -> None:
     assert curve([(0.0, places[0][1], 0), *places]).images.tolist() == IMAGES.tolist()
 
 
+def test_the_figure_marks_what_is_expected_of_more_labels() -> None:
+    found = curve(drawn(TRUE.error(IMAGES)))
+    axes = Figure().add_subplot()
+    label_figure.fitted(axes, found)
+    line, beyond, marks = axes.lines
+    assert [line.get_linestyle(), beyond.get_linestyle(), marks.get_linestyle()] == ["-", "--", "None"]
+    images = np.array([800.0, 1600.0])
+    assert marks.get_xydata() == pytest.approx(np.stack([images, 100 * found.expected(images)[0]], 1))
+    assert beyond.get_xydata()[[0, -1]] == pytest.approx(
+        np.array([[400, 100 * found.expected(np.array([400.0]))[0, 0]], [1600, 100 * found.expected(images)[0, 1]]])
+    )
+
+
 def test_a_mean_outside_its_interval_is_drawn_with_the_whole_interval_on_one_side() -> None:
     """A bootstrap's interval need not hold the mean of what was resampled."""
     images, values = np.array([10.0, 20.0]), np.array([0.5, 0.6])

@@ -33,7 +33,7 @@ def figure(plan: Plan, found: Recommendation) -> Figure:
             axes.text(0.5, 0.5, "no row that learns was run", ha="center", transform=axes.transAxes)
             return made
         measured(axes, found.curve, name(found.of))
-        _fitted(axes, found.curve)
+        fitted(axes, found.curve)
         _ticks(axes, found.curve)
         axes.legend(loc="lower right", fontsize=8, frameon=False)
         made.supxlabel(_told(found.curve), fontsize=7, color="0.4")
@@ -47,7 +47,8 @@ def measured(axes: Any, curve: Curve, label: str) -> None:
     axes.errorbar(curve.images, values, spread, fmt="o", markersize=4, capsize=3, color="black", label=label)
 
 
-def _fitted(axes: Any, curve: Curve) -> None:
+def fitted(axes: Any, curve: Curve) -> None:
+    """The law, where there is one, with its band; beyond the labels that there are in dashes, with marks."""
     if curve.law is None:
         return
     last = curve.images[-1]
