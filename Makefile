@@ -52,12 +52,13 @@ docs: $(READY) ## docs/methods.md from the declarations, the table of rooms in d
 nano: $(READY) ## train the embedded backbone anew: about an hour on 2 cores
 	$(BIN)/python -m workflow.scripts.train_nano --out workflow/assets/nano
 
-bench: $(READY) ## speed of extraction, of the engine and of learned prompts, as ratios
+bench: $(READY) ## speed of extraction, of the engine and of towers in the loop, as ratios; what these cost a GPU, on paper
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.cached
 	$(BIN)/python -m benchmarks.towers
 	$(BIN)/python -m benchmarks.adapted
+	$(BIN)/python -m benchmarks.cost
 
 mutants: $(READY) ## how many of COUNT small mistakes, drawn with SEED, the tests notice: about half an hour on 2 cores
 	@test -x $(MUTANTS) || $(PYTHON) -m venv .venv/mutants

@@ -4,58 +4,26 @@
 after the papers: all 77 tokens of every prompt through the model's own blocks, whose attention is exchanged for one
 with low-rank products, or whose LayerNorms are trained. In the second stage of 2SFS it takes the images through the
 frozen tower, where ours has their embeddings. A round measures each in turn; medians are printed, by the clock and of
-the processor's own time.
+the processor's own time. At the end stands what three seeds take side by side and one after the other: see `seeds`.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
-from benchmarks.towers import NAMES, SCALE, Seconds, cost
-from methods import Replica, Support, Task
+from benchmarks.seeds import NAMES, SCALE, Seconds, cost, loaded, problem, report_seeds, stepping
 from methods.clip_lora import LowRankAdaptation
 from methods.contract.adapted import AdaptedMethod
 from methods.two_stage import TwoStage
-from workflow.lib.encoding import backbones
-from workflow.lib.engine import training
-from workflow.lib.towers.model import TwoTowers
-from workflow.lib.towers.prompts import Encoder
-from workflow.lib.towers.text import Tower
 
 BATCH, SIDE, FIRST = 32, 224, 0.6
 PROMPTS = [f"a photo of a {name}." for name in NAMES]
-
-
-def loaded() -> Any:
-    """The model with random weights, as a study loads it."""
-    torch.manual_seed(0)
-    model = open_clip.create_model("ViT-B-32", pretrained=None).eval().requires_grad_(False)
-    return backbones.wrap(model, open_clip.get_tokenizer("ViT-B-32"), "0" * 64, "fp32", torch.device("cpu"))
-
-
-def problem(backbone: Any, seeds: int) -> Task:
-    """One batch of random images for each seed, as bytes."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(256, size=(seeds, BATCH, SIDE * SIDE * 3), dtype=np.uint8)
-    supports = {seed: Support(pixels[seed], rng.integers(len(NAMES), size=BATCH)) for seed in range(seeds)}
-    encoder = Encoder(Tower(backbone.model), backbone.tokenizer, NAMES, ["{}"])
-    model = TwoTowers(backbone, [[name] for name in NAMES], ["{}"])
-    return Task(supports, NAMES, "1", None, SCALE, engine=training, encoder=encoder, model=model)
-
-
-def ours(method: type[AdaptedMethod], task: Task) -> Callable[[], None]:
-    """A step of all seeds side by side."""
-    params = method.defaults({}) | {"iterations": 10**6}
-    run = training.Run(method(), task, [Replica("-", params, seed) for seed in task.supports])
-    return partial(run.advance, 1)
 
 
 class LowRank(nn.Module):
@@ -119,10 +87,10 @@ class Plain:
 
 def measure(method: type[AdaptedMethod], rounds: int, seeds: int) -> Iterator[dict[str, Seconds]]:
     """Seconds per step, round after round."""
-    task, several = problem(loaded(), 1), problem(loaded(), seeds)
+    task, several = (problem(method, loaded(), count, len(NAMES), BATCH) for count in (1, seeds))
     plain = Plain(loaded(), method is LowRankAdaptation)
-    ways = {"plain": plain.step, "ours": ours(method, task)}
-    ways |= {f"ours, {seeds} seeds side by side": ours(method, several)} if seeds > 1 else {}
+    ways = {"plain": plain.step, "ours": stepping(method, task)}
+    ways |= {f"ours, {seeds} seeds side by side": stepping(method, several)} if seeds > 1 else {}
     ways |= {"plain, second stage": plain.second} if method is TwoStage else {}
     for _ in range(rounds):
         yield {name: cost(way) for name, way in ways.items()}
@@ -160,7 +128,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for method in (LowRankAdaptation, TwoStage):
         if not arguments.method or method.name in arguments.method:
-            for line in report(method, list(measure(method, arguments.rounds, arguments.seeds))):
+            found = list(measure(method, arguments.rounds, arguments.seeds)) if arguments.rounds else []
+            for line in [*(report(method, found) if found else ()), *report_seeds(method)]:
                 print(line, flush=True)
 
 

@@ -5,11 +5,10 @@ what goes into the block. Random weights: speed doesn't depend on what they are.
 the paper: all 77 tokens of every prompt through the model's own transformer, one training after the other; and all of
 the image tower for each image, without gradients below the last block. A round measures each in turn, and medians over
 rounds are printed: by the clock, and of the processor's own time, which says the same on a machine that is busy with
-other work.
+other work. At the end stands what three seeds take side by side and one after the other: see `seeds`.
 """
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
@@ -22,10 +21,10 @@ from open_clip.transformer import TextTransformer
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from methods import Replica, Support, Task, unit
+from benchmarks.seeds import DIM, NAMES, SCALE, SEEDS, Seconds, cost, report_seeds
+from methods import Replica, Support, Task, TrainedMethod, unit
 from methods.coop import ContextOptimization
 from methods.last_block import LastBlock
-from workflow.lib.drawn.fleet import VARIANTS
 from workflow.lib.encoding import backbones, beside, cut_tower
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.engine import training
@@ -33,9 +32,7 @@ from workflow.lib.towers.model import TwoTowers
 from workflow.lib.towers.prompts import Encoder
 from workflow.lib.towers.text import Tower
 
-NAMES = [variant.name for variant in VARIANTS]
-DIM, BATCH, CONTEXT, SCALE, SEEDS = 512, 32, 16, 100.0, 3
-Seconds = tuple[float, float]  # by the clock, of the processor
+BATCH, CONTEXT = 32, 16
 
 
 def problem(tower: TextTransformer) -> Task:
@@ -150,13 +147,6 @@ def of_texts() -> dict[str, Any]:
     }
 
 
-def cost(step: Callable[[], None]) -> Seconds:
-    """What one call takes."""
-    clock, own = time.perf_counter(), time.process_time()
-    step()
-    return time.perf_counter() - clock, time.process_time() - own
-
-
 def measure(ways: dict[str, Any], rounds: int) -> Iterator[dict[str, Seconds]]:
     """Seconds per step, round after round; the first one, which warms up, is left out."""
     for i in range(rounds + 1):
@@ -182,14 +172,18 @@ def main() -> None:
     parser.add_argument("--of", choices=["both", *EXPERIMENTS], default="both")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for name, ways in EXPERIMENTS.items():
+    for name, (ways, method) in EXPERIMENTS.items():
         if arguments.of in (name, "both"):
             torch.manual_seed(0)
-            for line in report(name, list(measure(ways(), arguments.rounds))):
+            found = list(measure(ways(), arguments.rounds)) if arguments.rounds else []
+            for line in [*(report(name, found) if found else ()), *report_seeds(method)]:
                 print(line, flush=True)
 
 
-EXPERIMENTS = {"coop": of_texts, "last_block": of_images}
+EXPERIMENTS: dict[str, tuple[Callable[[], dict[str, Any]], type[TrainedMethod]]] = {
+    "coop": (of_texts, ContextOptimization),
+    "last_block": (of_images, LastBlock),
+}
 
 if __name__ == "__main__":
     main()
