@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost
+from benchmarks import cost, operations
 from methods.kgcoop import KnowledgeGuidedContext
 from methods.last_block import LastBlock
 from methods.two_stage import TwoStage
@@ -21,21 +21,21 @@ def block() -> int:
 
 
 def test_an_image_through_the_tower_and_a_step_of_the_last_block_are_what_one_counts_by_hand() -> None:
-    backbone, batch, classes = models.backbone("openai"), cost.BATCH, len(cost.NAMES)
+    backbone, batch, classes = models.backbone("openai"), operations.BATCH, len(operations.NAMES)
     patches, projection = 2 * (TOKENS - 1) * 3 * PATCH**2 * WIDTH, 2 * WIDTH * DIM
     image, logits = patches + 3 * block() + projection, 2 * batch * DIM * classes
-    assert cost.whole(backbone) == image
-    ours = cost.ours(LastBlock, backbone)
+    assert operations.whole(backbone) == image
+    ours = operations.ours(LastBlock, backbone)
     assert ours.step == 3 * batch * (block() + projection) + 2 * logits  # forward, and for weights and inputs backward
     assert ours.query == block() + projection + 2 * DIM * classes
-    plain = cost.plain(LastBlock, backbone)
+    plain = operations.plain(LastBlock, backbone)
     assert plain.step == batch * (patches + 2 * block()) + ours.step
     assert plain.query == image
 
 
 def test_a_training_is_its_steps_its_second_stage_and_its_answers() -> None:
-    task = cost.problem(models.backbone("openai"))
-    one = cost.Step(step=1.0, image=1e6, query=1e9)
+    task = operations.problem(models.backbone("openai"))
+    one = operations.Step(step=1.0, image=1e6, query=1e9)
     block, stages = (cost.training(method, task, one, 2, 1e-3) for method in (LastBlock, TwoStage))
     assert block == 50 * 4 + 2 * 3333e9 + 100e6  # epochs of 100 images, 32 at a time
     assert stages == pytest.approx(180 + 120e-3 + 100e6 + 2 * 3333e9, abs=1e-2)
