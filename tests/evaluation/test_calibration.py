@@ -129,6 +129,13 @@ def test_isotonic_regression_is_scikit_learns_before_the_image_of_any_class() ->
     assert ours.sum(1) == pytest.approx(np.ones(300))
 
 
+def test_where_every_map_gives_0_all_classes_are_as_likely_without_a_warning() -> None:
+    nothing = (np.array([0.0, 1.0]), np.array([0.0, 0.0]))
+    with np.errstate(all="raise"):
+        found = calibration.Isotonic([nothing] * 4, images=10)(np.log(np.array([[0.1, 0.2, 0.3, 0.4]])))
+    assert np.exp(found) == pytest.approx(np.full((1, 4), 0.25))
+
+
 def test_isotonic_regression_knows_no_certainty_and_no_class_without_images() -> None:
     logits, labels = drawn(50, seed=9)
     fitted = calibration.isotonic(scoring.log_softmax(logits), np.minimum(labels, 3))

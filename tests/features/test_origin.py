@@ -42,6 +42,12 @@ def test_others(backbone, templates, message):
         origin.check(MADE, {"backbone": backbone, "templates": templates}, "x")
 
 
+@pytest.mark.parametrize(("length", "shown"), [(60, "a" * 60), (61, "a" * 60 + "…"), (200, "a" * 60 + "…")])
+def test_of_a_long_value_the_beginning_is_told(length, shown):
+    with pytest.raises(UserError, match=f"the model was ViT-B-32 when these features were made, and is {shown} in"):
+        origin.check(MADE, {"backbone": SPEC | {"model": "a" * length}, "templates": ["a {}."]}, "x")
+
+
 @pytest.mark.parametrize(("theirs", "told"), [("0" * 16, True), ("f" * 16, False), ("", False)])
 def test_features_of_another_list_of_images_are_told(tmp_path, theirs, told):
     index = tmp_path / "index.json"
