@@ -142,7 +142,8 @@ def passed(folder: Path, tests: Sequence[Path], *options: str, patience: float =
 
 def tests_of(one: Mutant) -> list[Path]:
     """The test files that are to notice a mistake, the nearest first."""
-    return list(dict.fromkeys([*changed.concerned(ROOT / one.file)[:FILES], EVERYWHERE]))
+    found = changed.concerned(ROOT / one.file)[:FILES]
+    return list(dict.fromkeys([*found[:NEAR], EVERYWHERE, *found[NEAR:]]))
 
 
 def noticed(copies: "SimpleQueue[Path]", end: float, one: Mutant) -> bool | None:
