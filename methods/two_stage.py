@@ -26,6 +26,7 @@ from methods import (
 from methods.contract import adapted
 from methods.contract.adaptation import Adaptable, Adaptation, Norms
 from methods.contract.per_queries import PerQueries
+from methods.contract.program import Program
 
 SLICE = 64  # images that go through the tower at once, after the first stage
 Embedded = Callable[[Array], Array]
@@ -83,9 +84,17 @@ class TwoStage(adapted.AdaptedMethod):
             for candidate in task.trainer().train(second, given, together):
                 point = {"step": before + candidate.point["step"]}
                 rows = [together.index(replica) for replica in candidate.replicas]
-                classify = partial(_classified, embedded, rows, candidate.logits, axes)
-                adapts = hasattr(head, "vision")
-                yield replace(candidate, point=point, logits=classify if adapts else candidate.logits)
+                candidate = replace(candidate, point=point)
+                if hasattr(head, "vision"):
+                    classify = partial(_classified, embedded, rows, candidate.logits, axes)
+                    program = partial(self._program, head, candidate.program)
+                    candidate = replace(candidate, logits=classify, program=program)
+                yield candidate
+
+    def _program(self, head: Any, second: Callable[[], Program | None]) -> Program | None:
+        """The second stage's behind what the first has changed, of one replica that is trained alone."""
+        found, changes = second(), self.changed_tower(head)
+        return replace(found, tower=changes) if found and changes else found
 
     def _second(self, task: Task, replicas: Sequence[Replica], head: Any) -> tuple["Second", Task]:
         """The second stage of replicas whose first one is done, with a task of what the towers have come to give."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from methods.contract.changes import Changes
+
 Tensor = Any  # of torch, which nothing here imports
 
 
@@ -63,4 +65,12 @@ class Adaptable(Protocol):
 
         Gradients flow back to what is the replicas' own.
         """
+        ...
+
+
+class AdaptableImages(Adaptable, Protocol):
+    """Such an image tower."""
+
+    def changes(self, adaptation: Adaptation) -> Changes:
+        """What of the tower is other for the first replica, to be shipped."""
         ...

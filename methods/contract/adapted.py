@@ -6,6 +6,7 @@ from typing import Any
 from methods.contract import shots, tuned
 from methods.contract.adaptation import Adaptable, Adaptation
 from methods.contract.base import Array, Candidate, Params, Replica, Task, unit
+from methods.contract.changes import Changes
 from methods.contract.needs import before
 from methods.contract.params import Param
 from methods.contract.recipe import Recipe
@@ -95,8 +96,14 @@ class AdaptedMethod(TowerMethod):
         return super().logits(head, self.images(head, head.views(x) if hasattr(head, "views") else x))
 
     def folded(self, head: Any) -> Callable[[Array], Array]:
-        classify = super().folded(head)
+        classify = self.behind_tower(head)
         return lambda x: classify(self.images(head, x))
+
+    def changed_tower(self, head: Any) -> Changes | None:
+        if not hasattr(head, "vision"):
+            return None
+        found: Changes = head.vision.changes(self.adaptation(head, "vision"))
+        return found
 
 
 def _text(task: Task, params: Params) -> Adaptable:

@@ -295,11 +295,12 @@ class Method:
         """Fit a replica and write its classifier down as data, to be shipped: the last candidate, or that at `point`.
 
         A classifier that is linear in the query is found to be so and becomes a matrix; for another its candidate gives
-        a `program`. Override it where neither will do. Raises CannotShipError with the reason where nothing does, and
-        for a method that sees more of an image than its embedding.
+        a `program`. One that sees images through the backbone's tower has in its program what it has changed there.
+        Override it where none of these will do. Raises CannotShipError with the reason where nothing does, and for a
+        method that sees more of an image.
         """
-        if more := needs.arrays(self.needs(replica.params)):
-            raise exporting.CannotShipError(f"it needs {more[0]}, and what is shipped gets the embedding of an image")
+        if more := needs.unshippable(self.needs(replica.params)):
+            raise exporting.CannotShipError(f"it needs {more}, and what is shipped gets the embedding of an image")
         candidate = None
         for candidate in self.fit(task, [replica]):
             if point is not None and dict(candidate.point) == dict(point):
@@ -308,8 +309,22 @@ class Method:
             raise ValueError(f"{replica}: fit yielded no candidate")
         if point is not None and dict(candidate.point) != dict(point):
             raise ValueError(f"{replica}: fit yielded no candidate at {dict(point)}")
-        logits = candidate.logits
-        return exporting.export(lambda x: logits(x)[0], candidate.program, task.supports[replica.seed].x)
+        logits, program, x = candidate.logits, candidate.program, task.supports[replica.seed].x
+        if needs.arrays(self.needs(replica.params)):
+            embedded = partial(self.as_shipped, task, replica.params)
+            return exporting.behind_tower(lambda rows: logits(rows)[0], program, embedded, x)
+        return exporting.export(lambda rows: logits(rows)[0], program, x)
+
+    def as_shipped(self, task: Task, params: Params, program: Program, x: Array) -> Floats:
+        """What a `program` of `export` takes, of rows `x (M, …)` as the method sees images: these, or embeddings
+        `(M, D)` through the image tower with the changes that the program has.
+        """
+        wanted = needs.arrays(self.needs(params))
+        if not wanted:
+            found: Floats = x
+            return found
+        found = task.loaded_model().embeddings(x, needs.depth(wanted[0]), program.tower)
+        return found if self.raw(params) else unit(found)
 
     @classmethod
     def defaults(cls, settings: Params) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from methods.contract.adaptation import Adaptable
+from methods.contract.adaptation import Adaptable, AdaptableImages
+from methods.contract.changes import Changes, Numbers
 
 Tensor = Any  # of torch, which nothing here imports
 Module = Any
@@ -90,8 +91,12 @@ class Model(Protocol):
         """Why replicas can't have parts of their own in the image tower's blocks; empty where they can."""
         ...
 
-    def adaptable(self, blocks: int = 0) -> Adaptable:
+    def adaptable(self, blocks: int = 0) -> AdaptableImages:
         """The image tower, in whose blocks they have: rows as of `image`. For a method that needs `image_blocks`."""
+        ...
+
+    def embeddings(self, rows: Any, blocks: int, changes: Changes) -> Numbers:
+        """Embeddings `(M, D)` float32, not unit, of rows as of `image`, through the image tower with these changes."""
         ...
 
     def views(self, least: float, flip: bool) -> Module:

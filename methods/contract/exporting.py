@@ -8,9 +8,13 @@ import numpy as np
 from methods.contract.program import Numbers, Program, linear
 
 Classify = Callable[[Numbers], Any]  # queries (M, D) to logits (M, K), of NumPy or torch
+Embedded = Callable[[Program, Any], Numbers]  # what a program takes, of rows as a method sees images
 PROBES = 256  # queries that a program is held to the classifier on
 CLOSE = 2e-4  # of logits, relative to the largest: float32 sums in another order
 LINEAR = 2e-5  # likewise of one matrix: a head near its start may be close to linear, and is not
+THROUGH_TOWER = 1e-3  # likewise behind a tower that is changed, whose every block sums in another order
+IMAGES = 64  # labelled ones that such a program is held to the classifier on
+TOWER_REMEDY = "override `changed_tower` and `behind_tower`"
 REMEDY = "override `export`, or give candidates a `program`"
 
 
@@ -34,6 +38,24 @@ def export(classify: Classify, program: Callable[[], Program | None], x: Numbers
     found.check()
     if not agree(found, queries, expected):
         raise CannotShipError(f"what it gives as a program has other logits than its classifier: {REMEDY}")
+    return found
+
+
+def behind_tower(classify: Classify, program: Callable[[], Program | None], embedded: Embedded, x: Any) -> Program:
+    """The classifier of images as a program behind the tower that it changes: what `program` gives.
+
+    `embedded` makes what a program takes of rows like `x (N, …)`, labelled images. Raises CannotShipError where there
+    is no program, or where it gives other logits than the classifier on some of them.
+    """
+    found = program()
+    if found is None:
+        raise CannotShipError(f"it does not say what of the image tower it has changed: {TOWER_REMEDY}")
+    found.check()
+    some = x[np.unique(np.linspace(0, len(x) - 1, IMAGES).round().astype(np.int64))]
+    if not agree(found, embedded(found, some), answers(classify, some), THROUGH_TOWER):
+        raise CannotShipError(
+            f"what it gives as changes of the image tower has other logits than its classifier: {TOWER_REMEDY}"
+        )
     return found
 
 

@@ -32,6 +32,14 @@ def arrays(needs: Collection[str]) -> list[str]:
     return sorted(need for need in needs if is_array(need))
 
 
+def unshippable(needs: Collection[str]) -> str:
+    """The array for which a classifier with these needs can't be shipped: what is shipped sees an image through the
+    backbone's image tower, changed or not, and nothing else of it. Empty where it can.
+    """
+    wanted = arrays(needs)
+    return next((name for name in wanted if not is_image(name) or "model" not in needs), "")
+
+
 def before(blocks: int) -> str:
     """The array that goes into so many of the image tower's last blocks; with 0 into all of it, the pixels."""
     return f"{BLOCKS}{blocks}" if blocks else PIXELS

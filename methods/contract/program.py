@@ -5,11 +5,13 @@ torch and for ONNX are in workflow/lib/shipping.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from methods.contract.changes import NOTHING, Changes
 
 Numbers = NDArray[Any]
 Operand = str | float  # the name of a value or of an array, or a number
@@ -77,11 +79,15 @@ OPERATIONS: Mapping[str, Callable[..., Numbers]] = {
 
 @dataclass(frozen=True)
 class Program:
-    """Steps in order, the arrays that they read, and the name of the value that comes out: logits `(M, K)`."""
+    """Steps in order, the arrays that they read, and the name of the value that comes out: logits `(M, K)`.
+
+    What comes in is an embedding of the backbone's image tower, in which `tower` is other than the backbone's own.
+    """
 
     steps: Sequence[Step]
     arrays: Mapping[str, Numbers]
     output: str
+    tower: Changes = NOTHING
 
     def __call__(self, x: Numbers) -> Numbers:
         """Logits `(M, K)` float32 of queries `(M, D)`."""
@@ -111,7 +117,7 @@ class Program:
             (name, one, tuple("before" if operand == INPUT else operand for operand in operands))
             for name, one, operands in self.steps
         ]
-        return Program([first, *moved], self.arrays, "before" if self.output == INPUT else self.output)
+        return replace(self, steps=[first, *moved], output="before" if self.output == INPUT else self.output)
 
 
 @dataclass

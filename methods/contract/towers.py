@@ -42,5 +42,8 @@ class TowerMethod(TrainedMethod):
         return self.beside(head, head.class_texts)
 
     def folded(self, head: Any) -> Callable[[Array], Array]:
+        return self.behind_tower(head)
+
+    def behind_tower(self, head: Any) -> Callable[[Array], Array]:
         weights = (head.logit_scale * unit(self.texts(head))).mT
         return lambda x: x @ weights

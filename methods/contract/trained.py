@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from methods.contract.base import Array, Candidate, Method, Params, Replica, Support, Task
 from methods.contract.by_hand import Pullback
+from methods.contract.changes import Changes
 from methods.contract.gridded import Point
 from methods.contract.params import label
 from methods.contract.per_queries import PerQueries
@@ -59,6 +60,16 @@ class TrainedMethod(Method):
         does not depend on x computed beforehand.
         """
         return lambda x: self.logits(head, x)
+
+    def changed_tower(self, head: Any) -> Changes | None:
+        """What of the image tower is other for the first replica of a head that sees images through it; None for one
+        that sees embeddings. It is shipped, with `behind_tower`.
+        """
+        return None
+
+    def behind_tower(self, head: Any) -> Callable[[Array], Array]:
+        """What maps unit embeddings `(M, D)` of a tower with these changes to logits."""
+        raise NotImplementedError(f"{type(self).__name__} must override `behind_tower`")
 
     def penalty(self, head: Any) -> Array | None:
         """What is added to the loss of each replica: `(R,)`, or None for nothing."""

@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from methods.contract.base import Array, Candidate, Params, Replica, Task, unit
+from methods.contract.changes import Changes
 from methods.contract.encoder import Model, Module
+from methods.contract.exporting import CannotShipError
 from methods.contract.needs import before
 from methods.contract.params import Param
 from methods.contract.trained import TrainedMethod
@@ -62,8 +64,18 @@ class TunedMethod(TrainedMethod):
         return unit(head.image(x)) @ (head.logit_scale * class_texts(head)).mT
 
     def folded(self, head: Any) -> Callable[[Array], Array]:
+        classify = self.behind_tower(head)
+        return lambda x: classify(unit(head.image(x)))
+
+    def changed_tower(self, head: Any) -> Changes | None:
+        if not hasattr(head.image, "changes"):
+            raise CannotShipError("what it trains is no module of `model.image`, but has one in it")
+        found: Changes = head.image.changes()
+        return found
+
+    def behind_tower(self, head: Any) -> Callable[[Array], Array]:
         weights = (head.logit_scale * class_texts(head)).mT
-        return lambda x: unit(head.image(x)) @ weights
+        return lambda x: x @ weights
 
 
 def class_texts(head: Any) -> Array:

@@ -91,8 +91,9 @@ def shipped(method: type[Method]) -> None:
     """what is shipped of it gives the logits of the fitted classifier, or it says why it can't be shipped"""
     at, who = problem(5, [SHOTS] * 5), replicas(method)[0]
     try:
-        program = method().export(as_needed(method, at.task, who), who)
-        queries = seen(at.task, method().needs(who.params), at.queries)
+        task = as_needed(method, at.task, who)
+        program = method().export(task, who)
+        queries = method().as_shipped(task, who.params, program, seen(task, method().needs(who.params), at.queries))
     except CannotShipError:
         return
     same(scores(method, at, [who]), [program(queries)], "what is shipped to give the logits of the fitted classifier")

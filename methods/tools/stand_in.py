@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from methods.contract.adaptation import Adaptable
+from methods.contract.adaptation import Adaptable, AdaptableImages, Adaptation, LowRank, Norms
 from methods.contract.base import Floats, unit
+from methods.contract.changes import Changes
 from methods.contract.encoder import Change, Prompts, Trains, every, unchanged
+from methods.contract.exporting import CannotShipError
 
 WIDTH = 16  # of a token: that of an embedding, as in ViT-B/32
 DEPTH = 2  # blocks
@@ -83,6 +85,25 @@ class _MadeTower(_Made):
                     tokens = tokens + own.scale * own.drop(tokens) @ down.mT @ up.mT
         return given + (tokens - begin) @ self._mixing
 
+    def changes(self, adaptation: Any) -> Changes:
+        """All of it, changed or not: `embeddings` of the model sees by it which tower it is."""
+        norms, low_rank = adaptation.norms, adaptation.low_rank
+        replaced = {"norms": (norms.weight[0], norms.bias[0])} if norms else {}
+        added = {"low_rank": (low_rank.scale * low_rank.up[0], low_rank.down[0])} if low_rank else {}
+        return Changes(
+            {f"{name}.{i}": _kept(one) for name, pair in replaced.items() for i, one in enumerate(pair)},
+            {name: (_kept(up), _kept(down)) for name, (up, down) in added.items()},
+        )
+
+    def adaptation(self, changes: Changes) -> Adaptation:
+        """The way back."""
+        import torch
+
+        norms = [torch.from_numpy(changes.replaced[name])[None] for name in ("norms.0", "norms.1") if changes.replaced]
+        pairs = [[torch.from_numpy(one)[None] for one in pair] for pair in changes.added.values()]
+        low_rank = [LowRank(down, up, torch.ones(()), lambda x: x) for up, down in pairs]
+        return Adaptation(low_rank[0] if low_rank else None, Norms(norms[0], norms[1]) if norms else None)
+
 
 class MadeModel:
     """Two towers of one block each, near the identity: images are embeddings already, texts those of the classes."""
@@ -96,9 +117,24 @@ class MadeModel:
         """From rows `(B, D)`."""
         return _tower(None, trains, change)
 
-    def adaptable(self, blocks: int = 0) -> Adaptable:
+    def adaptable(self, blocks: int = 0) -> AdaptableImages:
         """Likewise, with parts of the replicas' own."""
         return _MadeTower(self._text)
+
+    def embeddings(self, rows: Any, blocks: int, changes: Changes) -> Floats:
+        """Through one or the other, with these changes."""
+        import torch
+
+        given = torch.from_numpy(np.asarray(rows))
+        with torch.no_grad():
+            if {"norms.0", "low_rank"} & {*changes.replaced, *changes.added}:
+                tower = _MadeTower(self._text)
+                found = tower(tower.adaptation(changes), given)[0]
+            else:
+                module = _tower(None, every, unchanged)
+                module.load_state_dict({name: torch.from_numpy(one) for name, one in changes.replaced.items()})
+                found = module(given)
+        return np.asarray(found.numpy(), np.float32)
 
     def views(self, least: float, flip: bool) -> Any:
         """Rows as they are: an embedding has no crops."""
@@ -109,6 +145,19 @@ class MadeModel:
     def texts(self, trains: Trains = every, change: Change = unchanged) -> Any:
         """Unit class texts `(K, D)`."""
         return _tower(self._text, trains, change)
+
+
+def _replaced(own: Any, known: Any) -> Changes:
+    """All tensors, changed or not, where they are of the layers that are known."""
+    if own.keys() != known.keys():
+        raise CannotShipError("it has put layers of its own into the image tower")
+    return Changes({name: _kept(one) for name, one in own.items()})
+
+
+def _kept(tensor: Any) -> Floats:
+    """A copy, for a training may go on."""
+    found: Floats = tensor.detach().clone().numpy()
+    return found
 
 
 def _tower(text: Floats | None, trains: Trains, change: Change) -> Any:
@@ -132,6 +181,9 @@ def _tower(text: Floats | None, trains: Trains, change: Change) -> Any:
             self.resblocks = nn.ModuleList([Block()])
             self.proj = nn.Parameter(torch.eye(WIDTH))
 
+        def changes(self, own: Any) -> Changes:
+            return _replaced(own, known)
+
         def forward(self, rows: Any = None) -> Any:
             x = torch.from_numpy(text) if rows is None else rows
             x = x.unsqueeze(-2)
@@ -143,6 +195,7 @@ def _tower(text: Floats | None, trains: Trains, change: Change) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = Tower()
+    known = made.state_dict()
     change(list(made.resblocks))
     for name, parameter in made.named_parameters():
         parameter.requires_grad_(trains(name))

@@ -8,7 +8,7 @@ import pytest
 
 from methods import Array, Classifier, GridMethod, Method, Param, Params, Replica, Task, TrainedMethod, training
 from methods.contract.exporting import CannotShipError
-from methods.contract.needs import arrays
+from methods.contract.needs import unshippable
 from methods.contract.program import Program, Writer, linear
 from methods.tools.problems import SHORT, as_needed, problem, scores, settings
 from methods.tools.registry import load
@@ -24,12 +24,13 @@ CURVED = {"ape", "attention_probe", "clip_adapter", "knn", "proker", "tip_adapte
 
 
 def exported(method: type[Method], values: Mapping[str, Any]) -> tuple[Program, np.ndarray, np.ndarray]:
-    """The program of a fit, queries, and the logits of another fit like it."""
+    """The program of a fit, queries as it takes them, and the logits of another fit like it."""
     at = problem(5, [4] * 5)
     cut = {key: value for key, value in SHORT.items() if key in method.params}
     one = Replica("-", dict(values) | cut, 0)
-    program = method().export(as_needed(method, at.task, one), one)
-    return program, at.queries, scores(method, at, [one])[0]
+    task = as_needed(method, at.task, one)
+    program = method().export(task, one)
+    return program, method().as_shipped(task, one.params, program, at.queries), scores(method, at, [one])[0]
 
 
 @pytest.mark.parametrize(("method", "values"), CASES)
@@ -37,7 +38,7 @@ def test_what_is_shipped_of_a_built_in_method_gives_its_logits(method: type[Meth
     try:
         program, queries, expected = exported(method, values)
     except CannotShipError:
-        beside = arrays(method().needs(values))  # of an image there is its embedding alone
+        beside = unshippable(method().needs(values))  # an image is seen through its tower alone
         assert beside or "export" in vars(method), "a method that can't be shipped says why by itself"
         return
     program.check()
@@ -53,7 +54,8 @@ def test_a_linear_classifier_becomes_one_matrix(name: str) -> None:
         return
     if name not in CURVED and len(program.steps) == 1:
         assert [operation for _, operation, _ in program.steps] == ["linear"]
-        assert {array.shape for array in program.arrays.values()} == {(16, 5), (5,)}
+        expected = {(16, 5)} if program.tower else {(16, 5), (5,)}
+        assert {array.shape for array in program.arrays.values()} == expected
     else:
         assert len(program.steps) > 1
 

@@ -87,7 +87,8 @@ def test_an_operation_that_is_none_is_refused_whoever_signed_it(shipped: Shipped
         ({"program": {}}, "program: "),
         ({"program": {"steps": [["y"]], "output": "y"}}, "program: "),
         ({"program": {"steps": 3, "output": "y"}}, "program: "),
-        ({"format": 2}, "not a shipped classifier of format 1"),
+        ({"format": 2}, "tower: missing, or not of its kind"),
+        ({"format": 3}, "not a shipped classifier of format 1 or 2"),
     ],
 )
 def test_a_file_that_lacks_something_is_refused(
@@ -102,7 +103,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such classifier; allowed: a folder that `snakemake ship` made"):
         read(tmp_path)
     save_file({"x": np.zeros(3, np.float32)}, tmp_path / FILE)
-    with pytest.raises(UserError, match="not a shipped classifier of format 1"):
+    with pytest.raises(UserError, match="not a shipped classifier of format 1 or 2"):
         read(tmp_path)
 
 

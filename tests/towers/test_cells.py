@@ -165,10 +165,10 @@ def test_without_what_goes_into_the_block_it_is_n_a_with_what_would_help(
     assert record["variants"][0]["reason"] == reason
 
 
-def test_what_trains_a_tower_can_t_be_shipped_and_says_why(features: Features) -> None:
+def test_without_the_tower_that_is_to_be_trained_nothing_is_shipped_and_it_says_why(features: Features) -> None:
     row = fitting.Row("trial", "digits", "nano", "last_block", "last_block", block(features)[0].variants[:1], "last")
     given = fitting.labelled(features, everything=False)
-    with pytest.raises(UserError, match="ship: last_block can't be shipped: it needs blocks1, and what is shipped"):
+    with pytest.raises(UserError, match="ship: last_block: needs blocks1, model, which these features don't have"):
         fitting.fit(row, LastBlock(), given, Settings(), "cpu", 1, lambda line: None)
 
 

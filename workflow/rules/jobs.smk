@@ -371,6 +371,49 @@ def ship_spec(wildcards):
     )
 
 
+def shippable_needs(wildcards):
+    """What each method needs that may be shipped: the one that the study names, or any that may be recommended."""
+    if "features" in STUDY.backbones[wildcards.backbone]:
+        return []
+    named = STUDY.ship["method"]
+    specs = [STUDY.methods[named]] if named else STUDY.methods.values()
+    return [spec.needs for spec in specs]
+
+
+def ship_array_files(wildcards):
+    """The arrays beside the features that one of them learns from; those of vectors none that is shipped."""
+    needed = {
+        name
+        for needs in shippable_needs(wildcards)
+        for name in arrays(needs)
+        if is_image(name)
+    }
+    made = f"{FEATURES}/{wildcards.backbone}/{wildcards.dataset}"
+    return [f"{made}.{name}.safetensors" for name in sorted(needed)]
+
+
+def ship_held(input):
+    """MB of the features and of the largest array, of whose images it has all in memory."""
+    images = max((estimates.megabytes([path]) for path in input.arrays), default=0)
+    return estimates.held(estimates.megabytes([input.features]), images, "all", 1)
+
+
+def ships_through_tower(wildcards):
+    """Whether a tower of the backbone may be in the loop."""
+    return any(engines.IN_THE_LOOP & needs for needs in shippable_needs(wildcards))
+
+
+def ship_tower_files(wildcards):
+    """The files that the study gives for the backbone, where the job may load it."""
+    return model_files(wildcards) if ships_through_tower(wildcards) else {}
+
+
+def ship_tower_weights(wildcards, input):
+    """The size of the weights in MB of which it may load a tower; None where it loads none."""
+    files = [input.weights] if "weights" in input.keys() else []
+    return estimates.megabytes(files) if ships_through_tower(wildcards) else None
+
+
 def ship_plugins():
     """The files of the study with further methods, as options."""
     return " ".join(f"--plugin {shlex.quote(path)}" for path in STUDY.plugins)

@@ -18,9 +18,11 @@ rule ship:
 
 rule shipped:
     input:
+        unpack(ship_tower_files),
         features=f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
         tables=f"{RESULTS}/tables/results.csv",
         advice=f"{RESULTS}/tables/recommendation.csv",
+        arrays=ship_array_files,
     output:
         [f"{SHIPPED}/{name}" for name in shipped_files.files(STUDY.ship["onnx"])],
     log:
@@ -31,10 +33,14 @@ rule shipped:
     resources:
         gpu=1,
         mem_mb=lambda wildcards, input, attempt: estimates.cell_memory(
-            estimates.megabytes([input.features]), attempt, "all", 5
+            ship_held(input),
+            attempt,
+            "all",
+            5,
+            ship_tower_weights(wildcards, input),
         ),
         runtime=lambda wildcards, input, attempt: estimates.cell_minutes(
-            estimates.megabytes([input.features]), "all", 6, attempt
+            ship_held(input), "all", 6, attempt, ships_through_tower(wildcards)
         ),
         jobs_per_gpu=str(STUDY.jobs_per_gpu),
     params:
@@ -42,11 +48,12 @@ rule shipped:
         folder=lambda wildcards, output: os.path.dirname(output[0]),
         results=lambda wildcards, input: os.path.dirname(input.tables),
         plugins=ship_plugins(),
+        arrays=array_options,
         code=ship_code(),
     message:
         "{wildcards.dataset}, {wildcards.backbone}: a classifier to take away"
     shell:
         'eval "$STUDY_SHELL"; '
         "python -m workflow.scripts.ship --spec {params.spec:q} --features {input.features:q}"
-        " --results {params.results:q} --out {params.folder:q} --code {params.code} {params.plugins}"
+        " {params.arrays} --results {params.results:q} --out {params.folder:q} --code {params.code} {params.plugins}"
         " --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"

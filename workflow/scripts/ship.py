@@ -27,7 +27,7 @@ def main() -> None:
     from workflow.lib.evaluation import cell as cells
     from workflow.lib.evaluation import engines
     from workflow.lib.evaluation.calibrator import Settings
-    from workflow.lib.features import origin, store
+    from workflow.lib.features import arrays, origin, store
     from workflow.lib.shipping import about, choosing, fitting, folder
 
     asked: Mapping[str, Any] = json.loads(arguments.spec)
@@ -42,12 +42,15 @@ def main() -> None:
         import_module(name)
     read = store.read(arguments.features)
     origin.check(read.metadata, asked["made_of"], arguments.features)
+    for path in arguments.array:
+        beside = arrays.read(path)
+        read = arrays.added(read, beside, path) if beside.name in needs else read
     everything = asked["labels"] == "everything"
     settings = Settings(asked["level"], asked["error"])
     about.backbone(read)  # before hours of a fit
-    encoder, _ = engines.towers(needs, asked["made_of"]["backbone"], read.classnames, read.metadata, device)
+    towers = engines.towers(needs, asked["made_of"]["backbone"], read.classnames, read.metadata, device)
     learned_from = fitting.labelled(read, everything)
-    made = fitting.fit(chosen.row, method, learned_from, settings, device, arguments.threads, log.info, encoder)
+    made = fitting.fit(chosen.row, method, learned_from, settings, device, arguments.threads, log.info, *towers)
     code = {"code": arguments.code}
     classifier = about.classifier(chosen.row, made, read, settings, everything, chosen.expected, code)
     folder.write(arguments.out, classifier, asked["onnx"])
@@ -59,6 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workflow.scripts.ship", description=__doc__)
     parser.add_argument("--spec", required=True, help="what is shipped, as JSON")
     parser.add_argument("--features", required=True, help="features file to read")
+    parser.add_argument("--array", action="append", default=[], help="an array beside them that a method may need")
     parser.add_argument(
         "--results", required=True, type=Path, help="the study's tables: recommendation.csv, results.csv"
     )

@@ -1,6 +1,7 @@
 """The head of R replicas: what a method's `logits` gets, and what the engine trains."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol
@@ -11,11 +12,14 @@ from torch import Tensor, nn
 
 from methods.contract.base import Array, Params, Replica, Support, Task
 from methods.contract.by_hand import Pullback
+from methods.contract.changes import Changes
 from methods.contract.encoder import Prompts
+from methods.contract.program import Program
 from methods.contract.recipe import Recipe
 from workflow.lib.engine.layers import Layer, any_shape, changing, stack
 from workflow.lib.engine.noise import Noise
 from workflow.lib.engine.stacking import stacked
+from workflow.lib.engine.tracing import traced
 
 
 class Trainable(Protocol):
@@ -32,6 +36,10 @@ class Trainable(Protocol):
     def vjp(self, head: Any, x: Array) -> tuple[Array, Pullback] | None: ...
 
     def folded(self, head: Any) -> Callable[[Array], Array]: ...
+
+    def changed_tower(self, head: Any) -> Changes | None: ...
+
+    def behind_tower(self, head: Any) -> Callable[[Array], Array]: ...
 
     def penalty(self, head: Any) -> Array | None: ...
 
@@ -126,6 +134,14 @@ class Head:
     def tracks(self) -> bool:
         """Whether a layer keeps something of the batches that it has seen."""
         return any(changing(layer) for layer in self._layers.values())
+
+    def behind(self, task: Task) -> Program | None:
+        """As data, what the head of one replica does behind an image tower that it changes; None where it has none."""
+        changes = self._method.changed_tower(self.parts)
+        if changes is None:
+            return None
+        classify, dim = self._method.behind_tower(self.parts), task.class_text().shape[1]
+        return replace(traced(classify, dim, task.device), tower=changes)
 
     @cached_property
     def own_loss(self) -> bool:

@@ -14,6 +14,8 @@ from torch.func import functional_call, vmap
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from methods.contract.changes import Changes
+from methods.contract.exporting import CannotShipError
 from workflow.lib.engine.noise import Noise
 from workflow.lib.engine.stacking import Gradients, Pullback
 from workflow.lib.jobs.memory import is_out_of_memory, is_sparing
@@ -173,6 +175,14 @@ class Modules:
             return found[-1] if inputs else None, dict(zip(self.weights, found, strict=False))
 
         return output.detach(), pull
+
+    def changes(self) -> Changes:
+        """What of the image tower is other in the first replica's module, which is a part of it."""
+        of = getattr(self._modules[0], "changes", None)
+        if of is None:
+            raise CannotShipError(f"a {self._kind} is no module of `model.image`")
+        found: Changes = of(self.state(0))
+        return found
 
     def state(self, replica: int) -> dict[str, Tensor]:
         """What PyTorch's `state_dict` of one replica's module holds, but for counters."""

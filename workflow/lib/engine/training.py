@@ -61,6 +61,8 @@ def untrained(method: Trainable, task: Task, replica: Replica) -> Program:
         for weight in head.weights.values():
             weight += MOVED * torch.randn(weight.shape, generator=noise).to(weight)
         head.train(False)
+        if (behind := head.behind(task)) is not None:
+            return behind
         classify = head.folded()
 
         def logits(x: Array) -> Tensor:
@@ -229,7 +231,7 @@ class Run:
             self._optimizer = Optimizer(self.head.weights, recipes, self.per_epoch)
         least = LEAST_IMAGES if task.model else 1
         self._slice = max(least, (CPU_SLICE if task.device == "cpu" else GPU_SLICE) // (4 * len(replicas) * task.dim))
-        self._device, self._log, self._dim = task.device, task.log, task.dim
+        self._device, self._log, self._task = task.device, task.log, task
         # Fresh memory for the logits of every epoch would cost as much as computing them.
         shape = len(replicas), task.classes
         self._out = PerQueries(lambda q: torch.empty(len(q), *shape, device=task.device).transpose(0, 1))
@@ -342,7 +344,7 @@ class Run:
     def program(self, shares: Sequence[float] | None = None) -> Program | None:
         """What the head of one replica that is trained alone does, to be shipped; `shares` as of `logits`."""
         with self._classifying(shares):
-            return traced(self.head, self._dim, self._device)
+            return self.head.behind(self._task) or traced(self.head, self._task.dim, self._device)
 
     @contextmanager
     def _classifying(self, shares: Sequence[float] | None) -> Iterator[None]:

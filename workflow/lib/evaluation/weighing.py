@@ -4,7 +4,7 @@ import numpy as np
 
 from methods.contract import exporting
 from methods.contract.base import Candidate, Floats, Method, Params, Replica, Task
-from methods.contract.needs import arrays
+from methods.contract.needs import unshippable
 from methods.contract.program import Program
 from workflow.lib.jobs import memory
 
@@ -35,13 +35,13 @@ def of_candidate(method: Method, candidate: Candidate, x: Floats) -> int | None:
 
 
 def size(program: Program) -> int:
-    """The bytes of a program's arrays."""
-    return sum(array.nbytes for array in program.arrays.values())
+    """The bytes of a program's arrays, and of what it changes in the image tower."""
+    return sum(array.nbytes for array in program.arrays.values()) + program.tower.nbytes
 
 
 def _shippable(method: Method, params: Params) -> bool:
-    """Whether it takes no more of an image than its embedding, which is all that a shipped classifier gets."""
-    return not arrays(method.needs(params))
+    """Whether what it sees of an image is what a shipped classifier sees."""
+    return not unshippable(method.needs(params))
 
 
 def _free(error: Exception) -> None:

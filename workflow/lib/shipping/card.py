@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from methods.contract.changes import Changes
 from workflow.lib.shipping.classifier import Classifier
+from workflow.lib.shipping.names import CLASSIFIER
 
 _SHOWN = 20  # classes
+_TENSORS = 4  # of the image tower
 PERCENT = ("accuracy", "mean_per_class", "macro_f1", "auroc", "ece", "coverage")
 
 
 def markdown(classifier: Classifier, onnx: Sequence[str] = ()) -> str:
     """The card; `onnx` are the files beside the classifier for what runs those."""
-    about = classifier.about
-    parts = [_what(about), _quality(about), _trust(about), _use(about, onnx), _from(about)]
+    about, changes = classifier.about, classifier.program.tower
+    parts = [_what(about, changes), _quality(about), _trust(about), _use(about, onnx, changes), _from(about)]
     return "\n\n".join(parts) + "\n"
 
 
-def _what(about: Mapping[str, Any]) -> str:
+def _what(about: Mapping[str, Any], changes: Changes) -> str:
     method, told, trained = about["method"], about["backbone"], about["trained_on"]
     backbone = about["provenance"]["backbone"]
     names = [f"`{name}` ({count})" for name, count in zip(about["classes"], trained["per_class"], strict=True)]
@@ -28,15 +31,27 @@ def _what(about: Mapping[str, Any]) -> str:
         [
             f"# A classifier of {about['provenance']['dataset']}: {len(names)} classes",
             "",
-            f"It puts a photograph into one of {len(names)} classes: the frozen CLIP model `{backbone}` makes it a"
-            f" vector, and `{method['name']}` classifies that.",
+            f"It puts a photograph into one of {len(names)} classes: the {'' if changes else 'frozen '}CLIP model"
+            f" `{backbone}`{', its image tower changed,' if changes else ''} makes it a vector, and `{method['name']}`"
+            " classifies that.",
             "",
             f"- Classes, with the labelled images that it has learned from: {', '.join([*names[:_SHOWN], *more])}.",
             f"- Labelled images: {trained['images']}, of {', '.join(trained['splits'])}.",
             f"- Method: `{method['label']}`" + (f" with {params}." if params else "."),
             f"- Backbone: `{backbone}`, {told['model']} {told['weights']}; SHA-256 of weights `{told['fingerprint']}`.",
+            *([_tower(changes)] if changes else []),
             f"- Prompts of the first class: {', '.join(map(repr, about['prompts'][0])) or 'none'}.",
         ]
+    )
+
+
+def _tower(changes: Changes) -> str:
+    names = sorted({*changes.replaced, *changes.added})
+    shown = ", ".join(f"`{name}`" for name in names[:_TENSORS])
+    more = f" and {len(names) - _TENSORS} more" if len(names) > _TENSORS else ""
+    return (
+        f"- Image tower: other than the backbone's in {shown}{more}. `{CLASSIFIER}` holds what is other,"
+        f" {changes.nbytes / 1e6:.3g} MB: it is put into the backbone before the first image."
     )
 
 
@@ -87,7 +102,7 @@ def _trust(about: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _use(about: Mapping[str, Any], onnx: Sequence[str]) -> str:
+def _use(about: Mapping[str, Any], onnx: Sequence[str], changes: Changes) -> str:
     own = " --weights FILE" if about["backbone"]["config"] or "weights" in about["backbone"]["spec"] else ""
     lines = [
         "## How to use it",
@@ -98,6 +113,10 @@ def _use(about: Mapping[str, Any], onnx: Sequence[str]) -> str:
     ]
     if onnx:
         lines += ["", f"For what runs ONNX: {', '.join(f'`{name}`' for name in onnx)}."]
+    if onnx and changes:
+        whole = "`model.onnx` has" if len(onnx) > 1 else "`ship: {onnx: model}` also writes one that has"
+        wrong = "takes the embeddings of the changed image tower, and is wrong behind the backbone's own"
+        lines += ["", f"`{onnx[0]}` {wrong}; {whole} the changed tower in it."]
     return "\n".join(lines)
 
 

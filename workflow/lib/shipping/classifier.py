@@ -1,7 +1,8 @@
 """The file of a shipped classifier: arrays, what to do with them, and everything that a user of it must know.
 
-It is safetensors: the arrays of a program (`methods.contract.program`), and as metadata one JSON under `classifier`.
-The JSON holds a SHA-256 of itself and of the arrays. Nothing in it is run but the operations of a program.
+It is safetensors: the arrays of a program (`methods.contract.program`), those that it changes in the backbone's image
+tower, if there are any (`workflow.lib.shipping.tower`), and as metadata one JSON under `classifier`. The JSON holds a
+SHA-256 of itself and of the arrays. Nothing in it is run but the operations of a program.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from safetensors.numpy import save
 from methods.contract.program import Numbers, Program
 from workflow.lib import files
 from workflow.lib.errors import UserError, one_line
+from workflow.lib.shipping import tower
 from workflow.lib.shipping.names import CLASSIFIER
 
-FORMAT = 1
+# Who knows the first alone would leave the image tower as it is: with a changed one the file has the second.
+PLAIN, WITH_TOWER = 1, 2
 _KEY = "classifier"
-_REMEDY = "ship it again, or copy it again from where it came"
+REMEDY = "ship it again, or copy it again from where it came"
 # What the JSON must hold, and of which type.
 _SHAPE: Mapping[str, type] = {
     "classes": list,
@@ -49,7 +52,8 @@ class Classifier:
 
     program: Program
     outlier: Program  # to the distance from the images that were learned from, (M, 1)
-    about: Mapping[str, Any]  # the JSON, but for the programs and the checksum
+    about: Mapping[str, Any]  # the JSON, but for the programs, the tower and the checksum
+    where: str = field(default=CLASSIFIER, compare=False)  # the file that it was read from
 
     @property
     def classes(self) -> list[str]:
@@ -70,8 +74,10 @@ class Classifier:
 def write(path: str | os.PathLike[str], classifier: Classifier) -> None:
     """Write the file atomically; equal classifiers give equal bytes."""
     parts = {"program": classifier.program, "outlier": classifier.outlier}
-    about = {**classifier.about, "format": FORMAT}
-    arrays: dict[str, Numbers] = {}
+    changes = classifier.program.tower
+    about = {**classifier.about, "format": WITH_TOWER if changes else PLAIN}
+    arrays: dict[str, Numbers] = tower.named(changes)
+    about |= {"tower": tower.told(changes)} if changes else {}
     for part, program in parts.items():
         named = renamed(program, part)
         about[part] = told_program(named)
@@ -88,7 +94,7 @@ def renamed(program: Program, part: str) -> Program:
         (name, operation, tuple(own.get(one, one) if isinstance(one, str) else one for one in of))
         for name, operation, of in program.steps
     ]
-    return Program(steps, {own[name]: array for name, array in program.arrays.items()}, program.output)
+    return replace(program, steps=steps, arrays={own[name]: array for name, array in program.arrays.items()})
 
 
 def told_program(program: Program) -> dict[str, Any]:
@@ -112,11 +118,11 @@ def read(path: str | os.PathLike[str]) -> Classifier:
             about = json.loads((file.metadata() or {}).get(_KEY, "null"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise UserError(f"{place}: not a safetensors file, or cut short ({one_line(error)}); {_REMEDY}") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise UserError(f"{place}: not a shipped classifier of format {FORMAT}; {_REMEDY}")
+        raise UserError(f"{place}: not a safetensors file, or cut short ({one_line(error)}); {REMEDY}") from error
+    if not isinstance(about, dict) or about.get("format") not in (PLAIN, WITH_TOWER):
+        raise UserError(f"{place}: not a shipped classifier of format {PLAIN} or {WITH_TOWER}; {REMEDY}")
     if about.pop("sha256", "") != checksum(about, arrays):
-        raise UserError(f"{place}: changed or damaged: its content does not match its checksum; {_REMEDY}")
+        raise UserError(f"{place}: changed or damaged: its content does not match its checksum; {REMEDY}")
     return _checked(about, arrays, place)
 
 
@@ -131,14 +137,19 @@ def checksum(about: Mapping[str, Any], arrays: Mapping[str, Numbers]) -> str:
 
 def _checked(about: dict[str, Any], arrays: Mapping[str, Numbers], place: Path) -> Classifier:
     """What was read, if it is whole: a checksum can be made anew by whoever changes a file."""
-    wrong = [key for key, kind in _SHAPE.items() if not isinstance(about.get(key), kind)]
+    shape = {**_SHAPE, **({"tower": dict} if about["format"] == WITH_TOWER else {})}
+    wrong = [key for key, kind in shape.items() if not isinstance(about.get(key), kind)]
     if wrong:
-        raise UserError(f"{place}: {wrong[0]}: missing, or not of its kind; {_REMEDY}")
+        raise UserError(f"{place}: {wrong[0]}: missing, or not of its kind; {REMEDY}")
     try:
         program, outlier = (_program(about.pop(part), arrays) for part in ("program", "outlier"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{place}: program: {one_line(error)}; {_REMEDY}") from error
-    return Classifier(program, outlier, about)
+        raise UserError(f"{place}: program: {one_line(error)}; {REMEDY}") from error
+    try:
+        changes = tower.found(about.pop("tower", tower.told(program.tower)), arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{place}: tower: {one_line(error)}; {REMEDY}") from error
+    return Classifier(replace(program, tower=changes), outlier, about, str(place))
 
 
 def _program(told: Mapping[str, Any], arrays: Mapping[str, Numbers]) -> Program:

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from methods.contract.base import Floats, Labels, Method, Replica, Support, Task, unit
-from methods.contract.encoder import TextEncoder
+from methods.contract.encoder import Model, TextEncoder
 from methods.contract.exporting import CannotShipError
-from methods.contract.needs import arrays
+from methods.contract.needs import unshippable
 from methods.contract.program import INPUT, Numbers, Program, Writer
 from methods.contract.shots import ALL
 from workflow.lib.errors import UserError, one_line
@@ -23,6 +23,7 @@ from workflow.lib.evaluation.calibrator import fit as calibrate
 from workflow.lib.evaluation.protocol import CROSS_VALIDATION
 from workflow.lib.evaluation.sealed import sealed
 from workflow.lib.features.store import Features, Split
+from workflow.lib.features.stream import Joined
 
 LAST = "last"
 REPORT = "test"  # the split of a bench that nothing is reported of: one image of each class
@@ -46,7 +47,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A program from features as the backbone gives them to logits, and how it came about.
+    """A program from features as the backbone gives them to logits, with what it changes in the backbone's image tower,
+    and how it came about.
 
     `calibrator` is None where no image could be left out; `outlier` gives each image's distance to the images that
     were learned from, above `distance` no class's.
@@ -69,10 +71,12 @@ def labelled(features: Features, everything: bool) -> Features:
     names = list(features.splits) if everything else ["train"]
     if everything and features.train_views is not None and len(names) > 1:
         raise UserError("ship: labels: everything: val and test have no augmented views; allowed: labels: train")
-    x = np.concatenate([features.splits[name].x[:] for name in names])
-    y = np.concatenate([features.splits[name].y for name in names])
+    parts = [features.splits[name] for name in names]
+    x, y = np.concatenate([part.x[:] for part in parts]), np.concatenate([part.y for part in parts])
+    images = {name: Joined([part.images[name] for part in parts]) for name in parts[0].images}
+    train = Split(x, y, images=images)
     _, first = np.unique(y, return_index=True)
-    return replace(features, splits={"train": Split(x, y), REPORT: Split(x[first], y[first])}, folds=None)
+    return replace(features, splits={"train": train, REPORT: train.part(first)}, folds=None)
 
 
 def fit(
@@ -84,8 +88,10 @@ def fit(
     threads: int,
     log: Log,
     encoder: TextEncoder | str = "",
+    model: Model | str = "",
 ) -> Fitted:
-    """Fit the row on all of `features`' train split; see `labelled`. `encoder` is the text tower, or why there is none.
+    """Fit the row on all of `features`' train split; see `labelled`. `encoder` is the text tower, and `model` both
+    towers, or why there is none.
 
     Where the study's protocol chooses, the candidate is chosen by cross-validation on these labels: there are no
     others left. Raises `UserError` where the method can't be run on the features, or can't be shipped.
@@ -96,34 +102,34 @@ def fit(
         row.study, row.dataset, row.backbone, row.label, row.method, ALL, 1, REPORT, regime, row.variants,
         tuned=tuned, metric=row.metric,
     )  # fmt: skip
-    bench = Bench(cell, features, device, threads, log, encoder=encoder)
-    _check_needs(row, method, features, encoder)
+    bench = Bench(cell, features, device, threads, log, encoder=encoder, model=model)
+    _check_needs(row, method, features, encoder, model)
     params, point = (row.variants[0]["params"], None) if regime == LAST else _chosen(bench, method)
     task = sealed(_task(bench, method, params))
-    log(f"fitting {row.label} on {len(task.supports[0].y)} images")
+    support = task.supports[0]
+    log(f"fitting {row.label} on {len(support.y)} images")
     program = _export(row, method, task, Replica(row.label, params, 0), point)
     held_out = _held_out(row, method, task, params, point, log)
-    support = bench.task(raw=True).supports[0]
-    known = outliers.threshold(_few(support.x), FALSE_ALARMS)
+    near = _few(method.as_shipped(task, params, program, support.x))
     return Fitted(
         program if method.raw(params) else program.after("unit"),
         params,
         point or {},
         regime,
-        None if held_out is None else calibrate(held_out, task.supports[0].y, settings),
-        _distance(_few(support.x)),
-        known,
+        None if held_out is None else calibrate(held_out, support.y, settings),
+        _distance(near),
+        outliers.threshold(near, FALSE_ALARMS),
         support,
     )
 
 
-def _check_needs(row: Row, method: Method, features: Features, encoder: TextEncoder | str) -> None:
+def _check_needs(row: Row, method: Method, features: Features, encoder: TextEncoder | str, model: Model | str) -> None:
     for variant in row.variants:
         wanted = method.needs(variant["params"])
-        if more := arrays(wanted):
-            _refuse(row, f"it needs {more[0]}, and what is shipped gets the embedding of an image")
-        if not wanted <= needs.met(features, encoder):
-            raise UserError(f"ship: {row.label}: {needs.reason(wanted, features, encoder)}")
+        if more := unshippable(wanted):
+            _refuse(row, f"it needs {more}, and what is shipped gets the embedding of an image")
+        if not wanted <= needs.met(features, encoder, model):
+            raise UserError(f"ship: {row.label}: {needs.reason(wanted, features, encoder, model)}")
 
 
 def _task(bench: Bench, method: Method, params: Mapping[str, Any]) -> Task:
@@ -169,7 +175,8 @@ def _held_out(
         log(f"fitting it without fold {number} of {len(parts)}, to see how far to trust it")
         rest = replace(task, supports=folds.Supports(whole, [fold]))
         replica = Replica(row.label, params, fold.seed)
-        logits[fold.out] = _nearest(row, method, rest, replica, point)(whole.x[fold.out])
+        program = _nearest(row, method, rest, replica, point)
+        logits[fold.out] = program(method.as_shipped(rest, params, program, whole.x[fold.out]))
     return logits
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from methods.contract.program import INPUT
 from workflow.lib import files
 from workflow.lib.errors import UserError
+from workflow.lib.shipping import tower
 from workflow.lib.shipping.classifier import Classifier
 
 OPSET = 18  # the first whose ScatterElements takes a maximum
@@ -136,7 +137,8 @@ _IN_PLACE = ("top", "class_max")  # their numbers are sizes, not tensors
 
 
 def build(classifier: Classifier) -> Any:
-    """The model: `features (N, D)` as the backbone gives them to `logits` and `probabilities (N, K)`.
+    """The model: `features (N, D)` as the backbone gives them, or its image tower once that is changed, to `logits` and
+    `probabilities (N, K)`.
 
     Raises `UserError` where the package onnx is not installed.
     """
@@ -149,6 +151,8 @@ def build(classifier: Classifier) -> Any:
     scaled = graph.node("Div", "logits", graph.constant(np.float32(classifier.about["temperature"])))
     graph.node("Softmax", scaled, axis=-1, output="probabilities")
     told = {"classes": classifier.classes, "preprocessing": classifier.about["preprocessing"]}
+    changes = classifier.program.tower
+    told |= {"tower": tower.told(changes)} if changes else {}
     about = {key: json.dumps(value) for key, value in told.items()}
     return _model(graph, int(classifier.about["backbone"]["dim"]), len(classifier.classes), about)
 

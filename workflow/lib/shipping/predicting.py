@@ -15,12 +15,12 @@ import numpy as np
 
 from methods.contract.program import Numbers
 from workflow.lib import files
-from workflow.lib.encoding import backbones, extraction
+from workflow.lib.encoding import backbones, changed_tower, extraction
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.encoding.images import Reader
 from workflow.lib.errors import UserError
 from workflow.lib.jobs.progress import bar
-from workflow.lib.shipping.classifier import Classifier
+from workflow.lib.shipping.classifier import REMEDY, Classifier
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +80,22 @@ def spec_of(classifier: Classifier, weights: str = "") -> Iterator[dict[str, Any
 
 
 def load(classifier: Classifier, weights: str, device: str) -> Backbone:
-    """The backbone that the classifier was made with.
+    """The backbone that the classifier was made with, its image tower changed as the classifier says.
 
-    Raises `UserError` where it can't be loaded, is another one, or takes images in another way.
+    Such a tower was trained in float32, and runs so. Raises `UserError` where the backbone can't be loaded, is another
+    one, takes images in another way, or lacks what is to be changed.
     """
-    told = classifier.about["backbone"]
+    told, changes = classifier.about["backbone"], classifier.program.tower
     with spec_of(classifier, weights) as spec:
-        backbone = backbones.load(spec, device)
+        backbone = backbones.load(spec, device, precision="fp32" if changes else None)
     if backbone.fingerprint != told["fingerprint"]:
         raise UserError(f"{told['model']}: its weights are not those that the classifier was made with")
     if json.loads(backbone.preprocessing) != classifier.about["preprocessing"]:
         raise UserError(f"{told['model']}: its images are prepared in another way than when the classifier was made")
+    try:
+        changed_tower.put(backbone.visual, changes)
+    except ValueError as error:
+        raise UserError(f"{classifier.where}: tower: {error}; {REMEDY}") from error
     return backbone
 
 

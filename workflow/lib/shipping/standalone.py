@@ -82,6 +82,18 @@ def load(about: Any, weights: Path | None) -> tuple[Any, Any]:
     return open_clip.create_model(model, **extra).eval(), image_transform_v2(PreprocessCfg(**how), is_train=False)
 
 
+def put(about: Any, arrays: dict[str, Tensor], visual: torch.nn.Module) -> None:
+    """What the classifier has changed in the image tower, in the place of the backbone's own."""
+    own, told = visual.state_dict(), about.get("tower", {"replaced": [], "added": []})
+    try:
+        for name in told["replaced"]:
+            own[name].copy_(arrays[f"tower.{name}"].view_as(own[name]))
+        for name in told["added"]:
+            own[name] += arrays[f"tower.{name}.a"] @ arrays[f"tower.{name}.b"]
+    except (KeyError, RuntimeError) as error:
+        sys.exit(f"error: classifier.safetensors: tower: {name} does not fit this model ({error})")
+
+
 def line(about: Any, file: Path, p: Tensor, distance: float) -> list[Any]:
     """The columns of an image with class probabilities (K,)."""
     told, names, (best, second) = about["thresholds"], about["classes"], p.topk(2).indices.tolist()
@@ -100,6 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     about, arrays = read(Path(__file__).with_name("classifier.safetensors"))
     model, preprocess = load(about, arguments.weights)
+    put(about, arrays, model.visual)
     found = [one for at in arguments.images for one in (sorted(at.rglob("*")) if at.is_dir() else [at])]
     part = Path(f"{arguments.out}.part")
     with part.open("w", newline="", encoding="utf-8") as file, torch.inference_mode():

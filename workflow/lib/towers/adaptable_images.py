@@ -13,7 +13,9 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
-from methods.contract.adaptation import Adaptation
+from methods.contract.adaptation import Adaptation, LowRank, Norms
+from methods.contract.changes import Changes, Numbers
+from workflow.lib.encoding import changed_tower
 from workflow.lib.towers import blocks
 from workflow.lib.towers.adaptable import of_blocks, repeated, stacked
 
@@ -36,6 +38,30 @@ class AdaptableImages:
         """The tower's own weights and biases `(J, W)`."""
         before = [self._visual.ln_pre] * self._before
         return stacked([*before, *of_blocks(self._transformer), self._visual.ln_post])
+
+    def changes(self, adaptation: Adaptation) -> Changes:
+        """What is other for the first replica, by the tower's own names."""
+        norms, low_rank = adaptation.norms, adaptation.low_rank
+        return Changes(self._own_norms(norms) if norms else {}, self._products(low_rank) if low_rank else {})
+
+    def _own_norms(self, own: Norms) -> dict[str, Numbers]:
+        every = range(len(self._transformer.resblocks))
+        names = ["ln_pre"] * self._before
+        names += [f"transformer.resblocks.{i}.ln_{one}" for i in every for one in (1, 2)] + ["ln_post"]
+        now = {f"{name}.weight": weight for name, weight in zip(names, own.weight[0], strict=True)}
+        now |= {f"{name}.bias": bias for name, bias in zip(names, own.bias[0], strict=True)}
+        return changed_tower.replaced(self._visual.state_dict(), now)
+
+    def _products(self, own: LowRank) -> dict[str, tuple[Numbers, Numbers]]:
+        """Of queries, keys and values, whose weights are one matrix, one product: its first factor in blocks."""
+        down, up = own.down[0], own.scale * own.up[0]  # (n, 3, r, W) and (n, 3, W, r)
+        below, found = len(self._transformer.resblocks) - len(down), {}
+        for i, (ups, downs) in enumerate(zip(up, down, strict=True), below):
+            if ups.any() and downs.any():
+                apart = torch.block_diag(*ups)  # type: ignore[no-untyped-call]  # torch leaves its types out
+                pair = changed_tower.in_numpy(apart), changed_tower.in_numpy(downs.flatten(0, 1))
+                found[f"transformer.resblocks.{i}.attn.in_proj_weight"] = pair
+        return found
 
     def __call__(self, adaptation: Adaptation, *images: Tensor) -> Tensor:
         """Embeddings `(R, B, D)`, not unit, of rows `x (R, B, …)`, or `(M, …)` for all replicas."""

@@ -7,15 +7,16 @@ copy for all modules of a job.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from methods.contract.base import unit
+from methods.contract.changes import Changes, Numbers
 from methods.contract.encoder import Change, Trains, every, unchanged
-from workflow.lib.encoding import beside, cut_tower
+from workflow.lib.encoding import beside, changed_tower, cut_tower
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.encoding.prompts import prompts
 from workflow.lib.towers.adaptable_images import AdaptableImages, unfit
@@ -23,6 +24,7 @@ from workflow.lib.towers.prompts import Encoder
 from workflow.lib.towers.text import Layout, Tower
 from workflow.lib.towers.views import Views
 
+SLICE = 64  # images that go through the tower at once
 _READS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")  # of a text tower
 
 
@@ -39,14 +41,31 @@ class TwoTowers:
 
     def image(self, blocks: int = 0, trains: Trains = every, change: Change = unchanged) -> Images:
         """Its image tower, or the last blocks of it."""
-        visual = structure(self._backbone.visual)
-        if blocks:
-            cut_tower.drop_before(visual, blocks)
-        made = Images(visual, blocks, Rows(self._backbone, blocks, self._shape(blocks)))
+        visual = self._cut(blocks)
+        made = Images(visual, blocks, self._rows(blocks), self._backbone.visual.state_dict())
         running = cut_tower.last(visual, blocks) if blocks else cut_tower.places(visual)
         change([holder._modules[name] for holder, name in running])
         made.own(trains, "visual.")
         return made
+
+    def _cut(self, blocks: int) -> Any:
+        """A structure of its own, of what runs."""
+        visual = structure(self._backbone.visual)
+        if blocks:
+            cut_tower.drop_before(visual, blocks)
+        return visual
+
+    def _rows(self, blocks: int) -> Rows:
+        return Rows(self._backbone, blocks, self._shape(blocks))
+
+    def embeddings(self, rows: Any, blocks: int, changes: Changes) -> Numbers:
+        """Embeddings `(M, D)` float32 of rows as of `image`, through its image tower with these changes."""
+        visual = self._cut(blocks)
+        changed_tower.put(visual, changes)
+        tower = Images(visual, blocks, self._rows(blocks), {}).eval()
+        with torch.no_grad():
+            given = (torch.as_tensor(rows[i : i + SLICE]) for i in range(0, len(rows), SLICE))
+            return torch.cat([tower(each.to(self._backbone.device)).float().cpu() for each in given]).numpy()
 
     @property
     def unfit(self) -> str:
@@ -56,8 +75,7 @@ class TwoTowers:
 
     def adaptable(self, blocks: int = 0) -> AdaptableImages:
         """Its image tower, or the last blocks of it, with parts of the replicas' own."""
-        read = Rows(self._backbone, blocks, self._shape(blocks))
-        return AdaptableImages(self._backbone.visual, read, blocks)
+        return AdaptableImages(self._backbone.visual, self._rows(blocks), blocks)
 
     def _shape(self, blocks: int) -> torch.Size:
         """Of an image in pixels, or of what goes into the last blocks."""
@@ -153,11 +171,21 @@ class Rows:
 
 
 class Images(Part):
-    """Rows `(B, D)` of pixels, or of what goes into the last `blocks`, to embeddings `(B, D')`."""
+    """Rows `(B, D)` of pixels, or of what goes into the last `blocks`, to embeddings `(B, D')`.
 
-    def __init__(self, visual: nn.Module, blocks: int, read: Rows) -> None:
+    `model` are the model's tensors by name.
+    """
+
+    def __init__(self, visual: nn.Module, blocks: int, read: Rows, model: Mapping[str, Tensor]) -> None:
         super().__init__(visual=visual)
-        self._blocks, self._read = blocks, read
+        self._blocks, self._read, self._model = blocks, read, model
+
+    def changes(self, own: Mapping[str, Tensor]) -> Changes:
+        """Which of these tensors, in the place of those of this module, are other than the model's.
+
+        Raises CannotShipError for those of layers that the model does not have.
+        """
+        return Changes(changed_tower.replaced(self._model, {name.removeprefix("visual."): own[name] for name in own}))
 
     def forward(self, rows: Tensor) -> Tensor:
         visual = self.get_submodule("visual")
