@@ -7,7 +7,7 @@ MUTANTS := .venv/mutants/bin/python
 COUNT ?= 150
 SEED ?= 0
 
-.PHONY: run test check system lint types docs nano bench mutants scaling lock format clean help
+.PHONY: run test check compiled system lint types docs nano bench mutants scaling lock format clean help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,15 +18,17 @@ run: $(READY) ## set everything up and run the quickstart study
 
 test: $(READY) ## set everything up and run all checks and tests
 	@echo "Checking and testing: about 23 minutes on 2 cores."
-	@$(MAKE) --no-print-directory --jobs 2 lint types system
-	@# Once, and not by each of the thousand processes to come, where Python is told to keep nothing that it compiles.
-	@$(BIN)/python -m compileall -q --invalidation-mode checked-hash methods workflow
+	@$(MAKE) --no-print-directory --jobs 2 lint types system compiled
 	@# One worker more than cores: those of SLURM, for one, mostly wait.
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## lint, types and the quick tests of what differs from origin/main, or from SINCE: about a minute
 	@$(MAKE) --no-print-directory --jobs 2 lint types
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.changed $(SINCE)
+
+compiled: # by one process, and not by each of the thousand to come, where Python is told to keep nothing that it compiles
+	@$(BIN)/python -m compileall -q --invalidation-mode checked-hash methods workflow
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --collect-only -q > /dev/null || true
 
 system: # what some tests need, beside Python: as root on Debian
 	@tests/install.sh slurm browser latex
