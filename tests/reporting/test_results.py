@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from tests.reporting import grid
 from workflow.lib.errors import UserError
@@ -289,10 +288,3 @@ def test_the_summary_says_so_once() -> None:
 def test_one_that_has_passed_before_or_since_is_not_marked(has_passed: bool, since: bool) -> None:
     made = tables.dataset_table(unchecked(has_passed, since), "digits", "nano")
     assert [remarks for _, _, remarks in made.rows if remarks] == []
-
-
-def test_ranks_are_those_of_scipy() -> None:
-    rng = np.random.default_rng(0)
-    for values in (rng.integers(0, 5, 40) / 4, np.where(rng.random(40) < 0.3, np.nan, rng.random(40)), np.array([0.5])):
-        expected = stats.rankdata(-values, nan_policy="omit")
-        np.testing.assert_array_equal(results.ranked(values.tolist()), expected)

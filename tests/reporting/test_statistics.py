@@ -176,15 +176,3 @@ def test_places_resampled_together_are_as_each_alone() -> None:
     first, second = bootstrap([[terms(BASE), terms(BETTER)], [terms(SAME[:1])]], name="digits")
     np.testing.assert_array_equal(first.draws, rows(BASE, BETTER, name="digits").draws)
     np.testing.assert_array_equal(second.draws, rows(SAME[:1], name="digits").draws)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_the_discoveries_are_those_of_scipy(share: float) -> None:
-    """Among p-values some of which are small, some equal, and one exactly at the level."""
-    rng = np.random.default_rng(3)
-    p = np.where(rng.random(300) < share, 10 ** -rng.uniform(1, 5, 300), rng.random(300)).round(3)
-    p[:2] = p[2], 0.05
-    expected = stats.false_discovery_control(p) <= 0.05
-    assert significant([Difference(0, 0, 0, float(one)) for one in p]) == expected.tolist()
-    assert 0 < expected.sum() < 300 or share == 0
-    assert significant([Difference(0, 0, 0, 0.05)]) == [True]

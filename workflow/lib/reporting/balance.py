@@ -69,14 +69,12 @@ def _shift(
     names: Sequence[str], one: tuple[str, NDArray[np.int64]], other: tuple[str, NDArray[np.int64]]
 ) -> list[tuple[str, str]]:
     """The class whose share differs most, and its shares, if these are not alike."""
+    from scipy.stats import chi2_contingency
+
     counts = np.stack([one[1], other[1]])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     apart = np.abs(shares[0] - shares[1])
-    if apart.sum() / 2 < _SHIFT:
-        return []
-    from scipy.stats import chi2_contingency
-
-    if chi2_contingency(counts[:, counts.sum(0) > 0]).pvalue >= _CHANCE:
+    if apart.sum() / 2 < _SHIFT or chi2_contingency(counts[:, counts.sum(0) > 0]).pvalue >= _CHANCE:
         return []
     most = int(apart.argmax())
     there = (f"{100 * share[most]:.1f} % of {split}" for share, (split, _) in zip(shares, (one, other), strict=True))
