@@ -27,7 +27,9 @@ def test_list_shows_every_method_and_why_a_plugin_is_missing(tmp_path: Path) -> 
 
 
 def test_list_as_json(tmp_path: Path) -> None:
-    listed = json.loads(methods("list", "--json").stdout)
+    result = methods("list", "--json")
+    assert result.returncode == 0
+    listed = json.loads(result.stdout)
     assert listed["broken"] == []
     assert {"name": "zero_shot", "needs": "image, text", "runs on": "CPU"}.items() <= listed["methods"][-1].items()
 
