@@ -56,6 +56,14 @@ def test_all_tensors_are_read_back(path, tensors):
         np.testing.assert_array_equal(array, expected)
 
 
+def test_what_the_system_gives_in_pieces_is_put_together(path, tensors, monkeypatch):
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, offset: pread(file, min(size, 1001), offset))
+    found = TensorFile(path)
+    for name, expected in tensors.items():
+        np.testing.assert_array_equal(np.asarray(found[name]), expected)
+
+
 INDICES = {
     "slice": slice(5, 290),
     "slice within a block": slice(9, 11),

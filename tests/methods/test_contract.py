@@ -27,7 +27,7 @@ from methods.contract.program import Program, linear
 from methods.linear_probe import LinearProbe
 from methods.tools.check import PROPERTIES, ContractError, check, verdicts
 from methods.tools.page import markdown
-from methods.tools.problems import problem
+from methods.tools.problems import SHOTS, as_needed, problem, replicas
 from methods.tools.registry import load
 from workflow.lib.evaluation import scoring
 
@@ -67,6 +67,14 @@ def test_texts_that_lost_their_length_get_that_of_the_published_recipes(raw: Any
 def test_without_text_its_own_length_is_refused_as_the_text_is() -> None:
     with pytest.raises(ValueError, match="these features have no text"):
         Task({}, ["a", "b"], "1").own_text()
+
+
+@pytest.mark.parametrize("name", ["last_block", "fine_tune", "clip_lora", "two_stage"])
+def test_the_check_ships_what_trains_the_image_tower(name: str) -> None:
+    """It would be silent about a method that says why it can't be shipped."""
+    method = load().methods[name].method
+    at, who = problem(5, [SHOTS] * 5), replicas(method)[0]
+    assert method().export(as_needed(method, at.task, who), who).tower
 
 
 class Sound(Method):
