@@ -709,6 +709,12 @@ WRONG = [
         "16: plugins[1]: can't load 'broken.py': ModuleNotFoundError: No module named 'nothing_of_the_kind'",
     ),
     (
+        "a plugin that doesn't import, named behind the one that works",
+        "[]",
+        "[fine.py, worse.py]",
+        "16: plugins[1]: can't load 'worse.py': ModuleNotFoundError: No module named 'nothing_of_the_kind'",
+    ),
+    (
         "a plugin that doesn't parse",
         "[]",
         "[torn.py]",
@@ -864,6 +870,7 @@ PLUGINS = {
     "taken.py": plugin("zero_shot"),
     "silent.py": "",
     "broken.py": "import nothing_of_the_kind",
+    "worse.py": "import nothing_of_the_kind",
     "torn.py": "def (",
 }
 
