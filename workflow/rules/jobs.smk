@@ -277,19 +277,26 @@ def extraction_minutes(wildcards, input, attempt):
     return estimates.extraction_minutes(images_to_encode(wildcards, input), attempt)
 
 
+def methods_needs(wildcards):
+    """What each method needs that the job may run: the cell's, or in shipping what is named or may be recommended."""
+    named = getattr(wildcards, "method", STUDY.ship["method"])
+    specs = [STUDY.methods[named]] if named else STUDY.methods.values()
+    return [spec.needs for spec in specs]
+
+
 def learns_through_tower(wildcards):
-    """Whether the cell has a tower of its backbone in the loop. Features made elsewhere have none."""
-    wanted = engines.IN_THE_LOOP & STUDY.methods[wildcards.method].needs
-    return bool(wanted) and "model" in STUDY.backbones[wildcards.backbone]
+    """Whether the job may have a tower of its backbone in the loop. Features made elsewhere have none."""
+    wanted = any(engines.IN_THE_LOOP & needs for needs in methods_needs(wildcards))
+    return wanted and "model" in STUDY.backbones[wildcards.backbone]
 
 
 def tower_files(wildcards):
-    """The files that the study gives for the backbone, where the cell loads it."""
+    """The files that the study gives for the backbone, where the job may load it."""
     return model_files(wildcards) if learns_through_tower(wildcards) else {}
 
 
 def tower_weights(wildcards, input):
-    """The size of the weights in MB of which the cell loads a tower; None where it loads none."""
+    """The size of the weights in MB of which the job may load a tower; None where it loads none."""
     files = [input.weights] if "weights" in input.keys() else []
     return estimates.megabytes(files) if learns_through_tower(wildcards) else None
 
@@ -371,20 +378,13 @@ def ship_spec(wildcards):
     )
 
 
-def shippable_needs(wildcards):
-    """What each method needs that may be shipped: the one that the study names, or any that may be recommended."""
+def ship_array_files(wildcards):
+    """The arrays beside the features that one of these learns from; from those of vectors none that is shipped does."""
     if "features" in STUDY.backbones[wildcards.backbone]:
         return []
-    named = STUDY.ship["method"]
-    specs = [STUDY.methods[named]] if named else STUDY.methods.values()
-    return [spec.needs for spec in specs]
-
-
-def ship_array_files(wildcards):
-    """The arrays beside the features that one of them learns from; those of vectors none that is shipped."""
     needed = {
         name
-        for needs in shippable_needs(wildcards)
+        for needs in methods_needs(wildcards)
         for name in arrays(needs)
         if is_image(name)
     }
@@ -396,22 +396,6 @@ def ship_held(input):
     """MB of the features and of the largest array, of whose images it has all in memory."""
     images = max((estimates.megabytes([path]) for path in input.arrays), default=0)
     return estimates.held(estimates.megabytes([input.features]), images, "all", 1)
-
-
-def ships_through_tower(wildcards):
-    """Whether a tower of the backbone may be in the loop."""
-    return any(engines.IN_THE_LOOP & needs for needs in shippable_needs(wildcards))
-
-
-def ship_tower_files(wildcards):
-    """The files that the study gives for the backbone, where the job may load it."""
-    return model_files(wildcards) if ships_through_tower(wildcards) else {}
-
-
-def ship_tower_weights(wildcards, input):
-    """The size of the weights in MB of which it may load a tower; None where it loads none."""
-    files = [input.weights] if "weights" in input.keys() else []
-    return estimates.megabytes(files) if ships_through_tower(wildcards) else None
 
 
 def ship_plugins():

@@ -18,7 +18,7 @@ rule ship:
 
 rule shipped:
     input:
-        unpack(ship_tower_files),
+        unpack(tower_files),
         features=f"{FEATURES}/{{backbone}}/{{dataset}}.safetensors",
         tables=f"{RESULTS}/tables/results.csv",
         advice=f"{RESULTS}/tables/recommendation.csv",
@@ -37,10 +37,10 @@ rule shipped:
             attempt,
             "all",
             5,
-            ship_tower_weights(wildcards, input),
+            tower_weights(wildcards, input),
         ),
         runtime=lambda wildcards, input, attempt: estimates.cell_minutes(
-            ship_held(input), "all", 6, attempt, ships_through_tower(wildcards)
+            ship_held(input), "all", 6, attempt, learns_through_tower(wildcards)
         ),
         jobs_per_gpu=str(STUDY.jobs_per_gpu),
     params:

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from workflow.lib.errors import say
 from workflow.lib.jobs import clock as clocks
 
 
@@ -129,8 +130,6 @@ def _pin_threads(threads: int) -> None:
 
 
 def _log(line: str) -> None:
-    from workflow.lib.errors import say
-
     say(line, sys.stdout)
 
 
