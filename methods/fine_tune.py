@@ -5,7 +5,7 @@ from typing import Any
 
 from methods import Array, Facts, Method, Param, Params, Recipe, Replica, Task, TunedMethod, hookimpl, training
 from methods.contract.encoder import Model, Module
-from methods.contract.recipe import WISE
+from methods.contract.recipe import PRECISION, WISE
 from methods.contract.tuned import VIEWS
 
 CONTRASTIVE = "contrastive"
@@ -40,6 +40,7 @@ class FineTuning(TunedMethod):
         "loss": Param("cross_entropy", "what is made small", choices=("cross_entropy", CONTRASTIVE)),
         **VIEWS,
         **training(lr=1e-5, epochs=10, weight_decay=0.1),
+        "precision": PRECISION,
         "wise": WISE,
     }
 
@@ -52,7 +53,7 @@ class FineTuning(TunedMethod):
 
     def recipe(self, task: Task, params: Params) -> Recipe:
         given = params["lr"], params["weight_decay"], params["epochs"], params["batch_size"]
-        return Recipe("adamw", *given, schedule="cosine", warmup_epochs=1)
+        return Recipe("adamw", *given, schedule="cosine", warmup_epochs=1, precision=params["precision"])
 
     def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
         views = task.loaded_model().views(replica.params["crop"], replica.params["flip"])

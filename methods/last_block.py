@@ -7,7 +7,7 @@ import numpy as np
 
 from methods import Array, Facts, Method, Param, Params, Recipe, Replica, Task, TunedMethod, hookimpl, training
 from methods.contract import shots
-from methods.contract.recipe import WISE
+from methods.contract.recipe import PRECISION, WISE
 
 
 class LastBlock(TunedMethod):
@@ -38,6 +38,7 @@ class LastBlock(TunedMethod):
         "blocks": Param(1, "how many of the last blocks are trained", low=1, high=99),
         "lambda": Param(1.0, "weight λ of λ / n ‖θ − θ₀‖², n the shots", low=0),
         **training(lr=1e-5, epochs=50, weight_decay=0.0),
+        "precision": PRECISION,
         "wise": WISE,
     }
     alike = ("lambda",)
@@ -47,7 +48,7 @@ class LastBlock(TunedMethod):
 
     def recipe(self, task: Task, params: Params) -> Recipe:
         given = params["lr"], params["weight_decay"], params["epochs"], params["batch_size"]
-        return Recipe("adamw", *given, schedule="cosine")
+        return Recipe("adamw", *given, schedule="cosine", precision=params["precision"])
 
     def head(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:
         pull = replica.params["lambda"] / shots.number(task)

@@ -9,7 +9,7 @@ from methods.contract.base import Array, Candidate, Params, Replica, Task, unit
 from methods.contract.changes import Changes
 from methods.contract.needs import before
 from methods.contract.params import Param
-from methods.contract.recipe import Recipe
+from methods.contract.recipe import PRECISION, Recipe
 from methods.contract.towers import TowerMethod
 
 FLOOR = 1e-6  # where the rate ends
@@ -31,6 +31,7 @@ def parameters(iterations: int) -> dict[str, Param]:
         "lr": Param(2e-4, "learning rate", above=0),
         "weight_decay": Param(1e-2, "weight decay", low=0),
         "batch_size": Param(32, "images per step; 0 takes the whole support", low=0),
+        "precision": PRECISION,
     }
 
 
@@ -41,8 +42,9 @@ def steps(task: Task, params: Params) -> int:
 
 def recipe(params: Params, count: int) -> Recipe:
     """So many steps of AdamW, whose rate falls along half a wave of a cosine."""
-    lr, decay, batch_size = params["lr"], params["weight_decay"], params["batch_size"]
-    return Recipe("adamw", lr, decay, 1, batch_size, schedule="cosine", floor=min(lr, FLOOR), steps=count)
+    lr, precision = params["lr"], params["precision"]
+    given = lr, params["weight_decay"], 1, params["batch_size"]
+    return Recipe("adamw", *given, schedule="cosine", floor=min(lr, FLOOR), steps=count, precision=precision)
 
 
 class AdaptedMethod(TowerMethod):

@@ -6,7 +6,7 @@ from typing import Any
 from methods.contract import shots
 from methods.contract.base import Array, Params, Replica, Task
 from methods.contract.params import Param
-from methods.contract.recipe import WARMUP_RATE, Recipe, training
+from methods.contract.recipe import PRECISION, WARMUP_RATE, Recipe, training
 from methods.contract.towers import TowerMethod
 
 SPREAD = 0.02  # of contexts that begin at random
@@ -22,6 +22,7 @@ def parameters(context: int, init: str, epochs: Param, class_specific: bool = Fa
         **training(lr=2e-3, epochs=0, weight_decay=5e-4),
         "epochs": epochs,
         "warmup_lr": WARMUP_RATE,
+        "precision": PRECISION,
     }
 
 
@@ -43,6 +44,7 @@ class PromptMethod(TowerMethod):
             warmup_epochs=1,
             warmup_lr=params["warmup_lr"],
             views="random" if params["views"] else "",
+            precision=params["precision"],
         )
 
     def parts(self, nn: Any, task: Task, replica: Replica) -> Mapping[str, Any]:

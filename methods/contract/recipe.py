@@ -8,6 +8,10 @@ from methods.contract.params import Param, brief, nearest
 OPTIMIZERS = ("adamw", "adam", "sgd", "lbfgs")
 SCHEDULES = ("constant", "cosine", "epoch cosine", "linear", "step")
 VIEWS = ("", "random", "in_turn")
+PRECISIONS = ("fp32", "bf16")
+
+
+NAMES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "views": VIEWS, "precision": PRECISIONS}
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class Recipe:
     step (arXiv:1710.09412). `ema` classifies with a moving average of the weights, which keeps so much of itself at
     each step; BatchNorm's statistics are as ever. `views` takes each image by one of its augmented views: a `random`
     one in each epoch, or the next one `in_turn`.
+
+    `precision` is what the towers in the loop run in for a step's gradients: `bf16` takes less time and memory on a
+    GPU. What is trained stays float32, and so does all that classifies. Heads on cached features have no towers.
 
     `lbfgs` is for convex heads: an epoch is one iteration on the whole support, with a line search that begins at
     `lr`, which is best 1. Raises ValueError for names that do not exist, and for what does not go together.
@@ -52,9 +59,10 @@ class Recipe:
     mixup: float = 0.0
     ema: float = 0.0
     views: str = ""  # or random or in_turn
+    precision: str = "fp32"  # or bf16: of the towers, where some are in the loop
 
     def __post_init__(self) -> None:
-        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("views", VIEWS)):
+        for name, allowed in NAMES.items():
             _one_of(name, getattr(self, name), allowed)
         for name, below in (("label_smoothing", 1.0), ("ema", 1.0), ("mixup", float("inf"))):
             if not 0 <= getattr(self, name) < below:
@@ -77,6 +85,7 @@ class Recipe:
             "rates": bool(self.rates),
             "mixup": self.mixup > 0,
             "views": bool(self.views),
+            "precision": self.precision != "fp32",
         }
         found = [name for name, used in unfit.items() if used]
         if found:
@@ -100,6 +109,11 @@ def training(lr: float, epochs: int, weight_decay: float = 0.01, batch_size: int
     }
 
 
+PRECISION = Param(
+    "fp32",
+    "what the towers run in for a step's gradients; bf16 is for GPUs, and what classifies is fp32 either way",
+    choices=PRECISIONS,
+)
 WISE = Param(1.0, "share w of what was learned: weights (1 − w) θ₀ + w θ, θ₀ where they start", low=0, high=1)
 OWN_LENGTH = Param(0.0, "length that the class texts are brought to; 0 leaves them at their own", low=0)
 WARMUP_RATE = Param(1e-5, "learning rate of the first epoch", above=0)

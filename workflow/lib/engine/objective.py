@@ -16,6 +16,7 @@ from workflow.lib.engine.heads import Head
 from workflow.lib.engine.mixup import Mixed
 from workflow.lib.engine.stacking import Late
 from workflow.lib.jobs.memory import is_out_of_memory
+from workflow.lib.jobs.precision import learning_in
 
 Labels = Tensor | Mixed  # (R, B)
 
@@ -24,7 +25,7 @@ class Objective:
     """The loss of R replicas on a batch, with its gradients. Where the cross-entropy is all, by hand if possible."""
 
     def __init__(self, head: Head, recipe: Recipe, per_epoch: int) -> None:
-        self._head, self._smoothing = head, recipe.label_smoothing
+        self._head, self._smoothing, self._precision = head, recipe.label_smoothing, recipe.precision
         self._own = head.own_loss
         self.of_images = True  # whether the loss is a mean over images, as far as is known
         soft = bool(recipe.label_smoothing or recipe.mixup)
@@ -37,7 +38,8 @@ class Objective:
         """Of the weights, in their order."""
         by_hand = None if self._own else self._head.vjp(x)
         if by_hand is None:
-            return self._derived(x, y)
+            with learning_in(self._precision, x.device.type):
+                return self._derived(x, y)
         logits, pull = by_hand
         found = pull(self._for_logits(logits, y))
         return [found[name] for name in self._head.weights]

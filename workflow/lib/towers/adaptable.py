@@ -6,13 +6,14 @@ frozen: what they make of a text is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from methods.contract.adaptation import Adaptation
+from workflow.lib.jobs.precision import as_the_step_asks, exactly
 from workflow.lib.towers import blocks
 from workflow.lib.towers.text import Layout, Tower
 
@@ -30,6 +31,7 @@ class AdaptableTexts:
         """The tower's own weights and biases `(J, W)`."""
         return stacked([*of_blocks(self._transformer), self._tower.part.ln_final])
 
+    @as_the_step_asks
     def __call__(self, adaptation: Adaptation, *_: Tensor) -> Tensor:
         """Class texts `(R, K, D)`, not unit."""
         tower, layout = self._tower, self._layout
@@ -48,7 +50,7 @@ class AdaptableTexts:
     def _one_by_one(self, made: Sequence[blocks.Block], x: Tensor, adaptation: Adaptation) -> Tensor:
         """Whole texts `x (K, L, W)`."""
         causal, below = self._tower.causal, lowest(self.depth, adaptation)
-        x = self._frozen(below, lambda: blocks.through(made[:below], x[None], causal)[0])
+        x = self._frozen(below, lambda: blocks.through(made[:below], x[None], causal)[0], x.device.type)
         return blocks.ends(made[below:], repeated(x, adaptation.replicas), self._last(x.shape[1]), causal=causal)
 
     def _last(self, length: int) -> Tensor:
@@ -64,9 +66,9 @@ class Frozen:
     def __init__(self) -> None:
         self._known: dict[int, Tensor] = {}
 
-    def __call__(self, below: int, made: Any) -> Tensor:
+    def __call__(self, below: int, made: Callable[[], Tensor], device: str) -> Tensor:
         if below not in self._known:
-            with torch.no_grad():
+            with torch.no_grad(), exactly(device):
                 self._known[below] = made()
         return self._known[below]
 

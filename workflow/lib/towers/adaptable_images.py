@@ -16,6 +16,7 @@ from torch import Tensor
 from methods.contract.adaptation import Adaptation, LowRank, Norms
 from methods.contract.changes import Changes, Numbers
 from workflow.lib.encoding import changed_tower
+from workflow.lib.jobs.precision import as_the_step_asks
 from workflow.lib.towers import blocks
 from workflow.lib.towers.adaptable import of_blocks, repeated, stacked
 
@@ -63,6 +64,7 @@ class AdaptableImages:
                 found[f"transformer.resblocks.{i}.attn.in_proj_weight"] = pair
         return found
 
+    @as_the_step_asks
     def __call__(self, adaptation: Adaptation, *images: Tensor) -> Tensor:
         """Embeddings `(R, B, D)`, not unit, of rows `x (R, B, …)`, or `(M, …)` for all replicas."""
         (x,) = images

@@ -19,6 +19,7 @@ from methods.contract.encoder import Change, Trains, every, unchanged
 from workflow.lib.encoding import beside, changed_tower, cut_tower
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.encoding.prompts import prompts
+from workflow.lib.jobs.precision import as_the_step_asks
 from workflow.lib.towers.adaptable_images import AdaptableImages, unfit
 from workflow.lib.towers.prompts import Encoder
 from workflow.lib.towers.text import Layout, Tower
@@ -187,6 +188,7 @@ class Images(Part):
         """
         return Changes(changed_tower.replaced(self._model, {name.removeprefix("visual."): own[name] for name in own}))
 
+    @as_the_step_asks
     def forward(self, rows: Tensor) -> Tensor:
         visual = self.get_submodule("visual")
         x = self._read(rows)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from workflow.lib.jobs.memory import is_sparing
+from workflow.lib.jobs.precision import as_the_step_asks
 from workflow.lib.towers import blocks
 
 ACTIVATIONS = 2**31  # bytes that a step may keep for its gradients: beyond, texts run in slices, computed twice
@@ -62,6 +63,7 @@ class Tower:
         """The embeddings `(…, W)` of tokens, without their positions."""
         return self.part.token_embedding(tokens.to(self.part.positional_embedding.device)).float()
 
+    @as_the_step_asks
     def __call__(self, layout: Layout, context: Tensor) -> Tensor:
         """Texts `(R, K, D)`, not unit, of contexts `(R, M, W)` or `(R, K, M, W)`."""
         start, own = self.embedded(layout.start), self.whole(layout)
