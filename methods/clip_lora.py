@@ -19,7 +19,8 @@ class LowRankAdaptation(adapted.AdaptedMethod):
     name = "clip_lora"
     paper = "arXiv:2405.18541"
     departs = (
-        "half precision; a crop from the image as it was before it was made the model's size, for which `crop: 0.08`"
+        "half precision, for which `precision: bf16` is near; a crop from the image as it was before it was made the"
+        " model's size, for which `crop: 0.08`"
         " and `flip` are near; a prompt of each dataset's own"
     )
     random_per_class = True  # what is dropped

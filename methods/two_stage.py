@@ -43,7 +43,8 @@ class TwoStage(adapted.AdaptedMethod):
     name = "two_stage"
     paper = "arXiv:2503.11609"
     departs = (
-        "half precision; a crop from the image as it was before it was made the model's size, for which `crop: 0.08`"
+        "half precision, for which `precision: bf16` is near; a crop from the image as it was before it was made the"
+        " model's size, for which `crop: 0.08`"
         " and `flip` are near, and in the first stage alone; the paper does not say what schedule the second stage has"
     )
     facts = Facts(

@@ -17,13 +17,17 @@ WORDS = ["a", "photo", "of", "the", "cat", "dog", "red", "panda", "707-320", "va
 NAMES = ["cat", "red panda", "dog", "707-320"]
 VISION: Mapping[str, Any] = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
 DEEP = {**VISION, "layers": 3, "mlp_ratio": 2.0}
+COCA = {**DEEP, "attentional_pool": True, "attn_pooler_queries": 4, "attn_pooler_heads": 2}
 RESNET: Mapping[str, Any] = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64}
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 3}
 FEW = {**TEXT, "vocab_size": 100}
+MENDED = "correct_cls_mask"
 KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "openai": (CLIP, TEXT),
     "custom": (CustomTextCLIP, {**TEXT, "proj_bias": True, "proj_type": "linear", "ls_init_value": 0.5}),
     "eos": (CustomTextCLIP, {**FEW, "pool_type": "eos", "eos_id": 2}),
+    "coca": (CustomTextCLIP, {**TEXT, "embed_cls": True}),
+    "coca, its mask mended": (CustomTextCLIP, {**TEXT, "embed_cls": True, MENDED: True}),
     "odd blocks": (CustomTextCLIP, {**TEXT, "qk_norm": True}),
     "siglip": (CustomTextCLIP, {**FEW, "no_causal_mask": True, "pool_type": "last", "proj_bias": True}),
     "first": (CustomTextCLIP, {**FEW, "no_causal_mask": True, "pool_type": "first"}),
@@ -35,7 +39,9 @@ def model(kind: str, quick_gelu: bool = False, vision: Mapping[str, Any] = VISIO
     """A model of that kind; every parameter of its text tower is random and far from zero."""
     build, text = KINDS[kind]
     torch.manual_seed(3)
-    made = build(16, dict(vision), text, quick_gelu=quick_gelu).eval()
+    made = build(16, dict(vision), {key: text[key] for key in text if key != MENDED}, quick_gelu=quick_gelu).eval()
+    if text.get(MENDED):  # which no configuration says
+        made.text.correct_cls_mask = True
     for parameter in getattr(made, "text", made).parameters():
         if parameter.dim() < 2:
             parameter.data.add_(torch.randn_like(parameter) * 0.1)

@@ -100,7 +100,16 @@ def test_texts_in_slices_are_the_same_and_keep_less(kind: str, specific: bool, m
 
 def test_the_savings_are_those_that_a_tower_allows() -> None:
     found = {kind: (tower := Tower(models.model(kind)))._cut + tower.shares for kind in KINDS}
-    assert found == {"openai": 2, "custom": 2, "eos": 2, "odd blocks": 1, "siglip": 0, "first": 0}
+    assert found == {
+        "openai": 2,
+        "custom": 2,
+        "eos": 2,
+        "coca": 2,
+        "coca, its mask mended": 2,
+        "odd blocks": 1,
+        "siglip": 0,
+        "first": 0,
+    }
     assert [kind for kind in KINDS if found[kind]] == CAUSAL
 
 
@@ -126,8 +135,9 @@ def test_contexts_of_another_number_are_refused() -> None:
 
 def test_towers_that_can_t_be_run_from_tokens_on_say_why() -> None:
     assert {unsupported(models.model(kind)) for kind in KINDS} == {""}
-    coca = CustomTextCLIP(16, models.VISION, {**models.TEXT, "embed_cls": True})
-    assert unsupported(coca) == "it has a class token behind the text, as CoCa's"
+    for odd in ({"qk_norm": True}, {"no_causal_mask": True}):
+        coca = CustomTextCLIP(16, models.VISION, {**models.TEXT, "embed_cls": True, **odd})
+        assert unsupported(coca) == "it has a class token behind the text, as CoCa's, and other blocks or another mask"
     masked = CustomTextCLIP(16, models.VISION, {**models.FEW, "no_causal_mask": True})
     masked.text.use_pad_mask = True
     assert unsupported(masked) == "it masks padding"

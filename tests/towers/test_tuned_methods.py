@@ -16,7 +16,7 @@ from methods import Replica, Support, Task, TunedMethod, unit
 from methods.fine_tune import FineTuning
 from methods.last_block import LastBlock
 from tests.towers import models
-from tests.towers.models import DEEP, NAMES, RESNET
+from tests.towers.models import COCA, DEEP, NAMES, RESNET
 from workflow.lib.encoding import beside
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.encoding.images import Preprocess
@@ -42,6 +42,9 @@ CASES: dict[str, tuple[type[TunedMethod], Mapping[str, Any], str, Mapping[str, A
     ),
     "fine_tune of both, siglip": (
         FineTuning, {"loss": "contrastive"}, "siglip", DEEP, lambda name: name.startswith(("visual.", *TEXT)),
+    ),
+    "fine_tune of both, coca": (
+        FineTuning, {"loss": "contrastive"}, "coca", COCA, lambda name: name.startswith(("visual.", *TEXT)),
     ),
 }  # fmt: skip
 

@@ -35,13 +35,11 @@ class AdaptableTexts:
     def __call__(self, adaptation: Adaptation, *_: Tensor) -> Tensor:
         """Class texts `(R, K, D)`, not unit."""
         tower, layout = self._tower, self._layout
-        start, own = tower.embedded(layout.start), tower.whole(layout)
-        first, positions = len(start), tower.part.positional_embedding.float()
-        start, own = start + positions[:first], own + positions[first : first + own.shape[1]]
+        start, own = tower.placed(tower.embedded(layout.start), tower.whole(layout))
         made = blocks.adapted(self._transformer, adaptation)
-        if tower.shares and first and not adaptation.low_rank:  # these drop other numbers in each text
-            sets = adaptation.replicas
-            found = blocks.ends(made, repeated(own, sets), layout.last, repeated(start, sets))
+        if tower.shares and len(start) and not adaptation.low_rank:  # these drop other numbers in each text
+            sets, unseen = adaptation.replicas, tower.unseen(own.shape[1], tower.seen(layout))
+            found = blocks.ends(made, repeated(own, sets), tower.ends(layout), unseen, repeated(start, sets))
         else:
             whole = torch.cat([start.expand(len(own), -1, -1), own], 1)
             found = self._one_by_one(made, whole, adaptation)
@@ -49,14 +47,14 @@ class AdaptableTexts:
 
     def _one_by_one(self, made: Sequence[blocks.Block], x: Tensor, adaptation: Adaptation) -> Tensor:
         """Whole texts `x (K, L, W)`."""
-        causal, below = self._tower.causal, lowest(self.depth, adaptation)
-        x = self._frozen(below, lambda: blocks.through(made[:below], x[None], causal)[0], x.device.type)
-        return blocks.ends(made[below:], repeated(x, adaptation.replicas), self._last(x.shape[1]), causal=causal)
+        unseen, below = self._tower.unseen(x.shape[1], self._tower.seen(self._layout)), lowest(self.depth, adaptation)
+        x = self._frozen(below, lambda: blocks.through(made[:below], x[None], unseen)[0], x.device.type)
+        return blocks.ends(made[below:], repeated(x, adaptation.replicas), self._last(x.shape[1]), unseen)
 
     def _last(self, length: int) -> Tensor:
         """The place of the token that stands for each text `(K,)`."""
         if self._tower.by_token:
-            return len(self._layout.start) + self._layout.last
+            return len(self._layout.start) + self._tower.ends(self._layout)
         return torch.full_like(self._layout.last, 0 if self._tower.pool == "first" else length - 1)
 
 

@@ -89,7 +89,7 @@ class AdaptableImages:
         visual = self._visual
         if visual.pool_type == "tok":
             first = torch.zeros(tokens.shape[1], dtype=torch.int64, device=tokens.device)
-            pooled = blocks.normalized(visual.ln_post, blocks.ends(made, tokens, first, causal=False), own)
+            pooled = blocks.normalized(visual.ln_post, blocks.ends(made, tokens, first), own)
         elif visual.final_ln_after_pool:
             pooled = blocks.normalized(visual.ln_post, blocks.through(made, tokens)[:, :, 1:].mean(2), own)
         else:

@@ -99,13 +99,18 @@ def _raised(together: Tensor, x: Tensor, own: LowRank) -> Tensor:
     return torch.cat(found, -1).view_as(together)
 
 
+def behind(length: int, device: torch.device) -> Tensor:
+    """What a causal mask hides of so many tokens, `(S, S)`: from each those that stand behind it."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
+
+
 def ends(
-    blocks: Sequence[Block], own: Tensor, last: Tensor, shared: Tensor | None = None, causal: bool = True
+    blocks: Sequence[Block], own: Tensor, last: Tensor, unseen: Tensor | None = None, shared: Tensor | None = None
 ) -> Tensor:
     """What the blocks make of the token `last (K,)` of each of K texts or images: `(R, K, W)`, of R sets of them.
 
-    `own (R, K, S, W)` are their tokens, with their positions. `shared (R, P, W)` stand before them in all texts of a
-    set, where there is a causal mask.
+    `own (R, K, S, W)` are their tokens, with their positions. `unseen (S, S)` or `(K, S, S)` says which of them a token
+    does not see. `shared (R, P, W)` stand before them in all texts of a set, where there is a causal mask.
     """
     for block in blocks[:-1]:
         known = None
@@ -113,30 +118,33 @@ def ends(
             q, k, v = block.projected(shared)  # (R, h, P, d)
             known = k, v
             shared = block.finished(shared, scaled_dot_product_attention(q, k, v, is_causal=True))
-        own = spared(_own, block, own, known, None, causal)
+        own = spared(_own, block, own, known, None, unseen)
     final = blocks[-1]
     known = None if shared is None else final.projected(shared)[1:]
-    found: Tensor = spared(_own, final, own, known, last, causal)
+    found: Tensor = spared(_own, final, own, known, last, unseen)
     return found[:, :, 0]
 
 
-def through(blocks: Sequence[Block], x: Tensor, causal: bool = False) -> Tensor:
+def through(blocks: Sequence[Block], x: Tensor, unseen: Tensor | None = None) -> Tensor:
     """What the blocks make of all tokens `(R, K, L, W)`."""
     for block in blocks:
-        x = spared(_own, block, x, None, None, causal)
+        x = spared(_own, block, x, None, None, unseen)
     return x
 
 
-def _own(block: Block, x: Tensor, known: tuple[Tensor, Tensor] | None, last: Tensor | None, causal: bool) -> Tensor:
+def _own(
+    block: Block, x: Tensor, known: tuple[Tensor, Tensor] | None, last: Tensor | None, unseen: Tensor | None
+) -> Tensor:
     """A block over tokens `x (R, K, S, W)`, of the token `last` of each alone where it is given.
 
     `known` are the keys and values `(R, h, P, d)` of what stands before all of them.
     """
     q, k, v = block.projected(x)  # (R, K, h, S, d)
-    unseen = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device).triu(1) if causal else None
+    if unseen is not None and unseen.dim() > 2:
+        unseen = unseen[:, None]  # the same for each head
     if last is not None:
         x, q = _at(x, last, 2), _at(q, last, 3)
-        unseen = None if unseen is None else unseen[last][:, None, None]
+        unseen = None if unseen is None else _at(unseen.expand(len(last), 1, -1, -1)[None], last, 3)[0]
     if known is None:
         return block.finished(x, _seen(q, k, v, unseen))
     return block.finished(x, _seen_with(q, k, v, known, unseen))

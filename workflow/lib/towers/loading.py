@@ -10,6 +10,7 @@ from typing import Any
 from workflow.lib.encoding import backbones, weights
 from workflow.lib.encoding.backbones import Backbone
 from workflow.lib.errors import UserError
+from workflow.lib.towers import blocks
 from workflow.lib.towers.model import TwoTowers
 from workflow.lib.towers.prompts import Encoder
 from workflow.lib.towers.text import Tower
@@ -53,8 +54,8 @@ def unsupported(model: Any) -> str:
     missing = [name for name in ("token_embedding", "positional_embedding", "transformer") if not hasattr(part, name)]
     if missing:
         return f"a {type(part).__name__} has no {missing[0]} of open_clip's kind"
-    if getattr(part, "cls_emb", None) is not None:
-        return "it has a class token behind the text, as CoCa's"
+    if getattr(part, "cls_emb", None) is not None and not (part.attn_mask is not None and blocks.fit(part.transformer)):
+        return "it has a class token behind the text, as CoCa's, and other blocks or another mask"
     if getattr(part, "use_pad_mask", False):
         return "it masks padding"
     return ""

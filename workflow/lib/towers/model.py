@@ -26,7 +26,8 @@ from workflow.lib.towers.text import Layout, Tower
 from workflow.lib.towers.views import Views
 
 SLICE = 64  # images that go through the tower at once
-_READS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")  # of a text tower
+# What a text tower reads.
+_READS = ("token_embedding", "cls_emb", "positional_embedding", "transformer", "ln_final", "text_projection")
 
 
 class TwoTowers:

@@ -2,6 +2,7 @@
 
 In a causal tower no token sees what stands behind it. So a text is cut behind the token that stands for it, and what
 the texts of a set begin with runs once (`blocks`). Both are exact. Elsewhere, in SigLIP's tower, the whole text runs.
+In CoCa's a token of the class stands behind the text, and sees what is no padding.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class Tower:
         layer = isinstance(projection, nn.Linear)
         self.dim: int = self.width if projection is None else projection.out_features if layer else projection.shape[1]
         self.causal: bool = part.attn_mask is not None
-        self.by_token = self.pool in ("argmax", "eos")  # the token that stands for a text is found by what it is
+        self._of_class: bool = getattr(part, "cls_emb", None) is not None  # a token behind the text, as CoCa's
+        # The token that stands for a text is found by what it is, or stands behind all of it.
+        self.by_token = self.pool in ("argmax", "eos") or self._of_class
         self._slices = slices
         self._cut = cut and self.causal and self.by_token
         self.usual = blocks.fit(part.transformer)  # so that what `blocks` writes out is what they do
@@ -66,17 +69,18 @@ class Tower:
     @as_the_step_asks
     def __call__(self, layout: Layout, context: Tensor) -> Tensor:
         """Texts `(R, K, D)`, not unit, of contexts `(R, M, W)` or `(R, K, M, W)`."""
-        start, own = self.embedded(layout.start), self.whole(layout)
+        start, own, last, seen = self.embedded(layout.start), self.whole(layout), self.ends(layout), self.seen(layout)
         step = self._slice(len(context), own.shape)
         if step >= len(own):
-            return self._run(start, context, own, layout.last)
+            return self._run(start, context, own, last, seen)
         parts = [
             checkpoint(
                 self._run,
                 start,
                 context if context.dim() == 3 else context[:, rows],
                 own[rows],
-                layout.last[rows],
+                last[rows],
+                None if seen is None else seen[rows],
                 use_reentrant=False,
                 preserve_rng_state=False,  # nothing is drawn
             )
@@ -85,8 +89,55 @@ class Tower:
         return torch.cat(parts, 1)
 
     def whole(self, layout: Layout) -> Tensor:
-        """The embeddings of the texts' own tokens `(K, S, W)`: up to the longest text, or to the tower's length."""
-        return self.embedded(layout.own[:, : layout.longest] if self._cut else layout.own)
+        """The embeddings of the texts' own tokens `(K, S, W)`: up to the longest text, or to the tower's length.
+
+        Behind them comes the token of the class, where the tower has one.
+        """
+        own = self.embedded(self._needed(layout))
+        if not self._of_class:
+            return own
+        return torch.cat([own, self.part.cls_emb.float().expand(len(own), 1, -1)], 1)
+
+    def _needed(self, layout: Layout) -> Tensor:
+        """The own tokens that run: `(K, S)`."""
+        # CoCa's mask is one token late: the first of the padding is seen.
+        return layout.own[:, : layout.longest + self._of_class] if self._cut else layout.own
+
+    def ends(self, layout: Layout) -> Tensor:
+        """The place, among a text's own tokens, of the one that stands for it, `(K,)`."""
+        return layout.last if not self._of_class else torch.full_like(layout.last, self._needed(layout).shape[1])
+
+    def seen(self, layout: Layout) -> Tensor | None:
+        """Which of its own tokens are seen by those behind them, `(K, S)`; None for all.
+
+        As open_clip has it: in CoCa's published weights each token's place counts as padding if the one before is.
+        """
+        if not self._of_class:
+            return None
+        words = layout.own != self.part.pad_id
+        always = torch.ones_like(words[:, :1])
+        needed = self._needed(layout).shape[1]
+        if self.part.correct_cls_mask:
+            return torch.cat([words[:, :needed], always], 1)
+        return torch.cat([always, words[:, : needed - 1], words[:, -1:]], 1)
+
+    def unseen(self, length: int, seen: Tensor | None) -> Tensor | None:
+        """What a token of so many does not see, `(L, L)` or `(K, L, L)`; of the last ones `seen` says more."""
+        if not self.causal:
+            return None
+        mask = blocks.behind(length, self.part.positional_embedding.device)
+        if seen is None:
+            return mask
+        before = torch.ones_like(seen[:, :1]).expand(-1, length - seen.shape[1])
+        return mask | ~torch.cat([before, seen], 1)[:, None]
+
+    def placed(self, start: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens `start (…, P, W)` and `own (…, K, S, W)` behind them, with their positions."""
+        positions, first = self.part.positional_embedding.float(), start.shape[-2]
+        after = positions[first : first + own.shape[-2]]
+        if self._of_class:
+            after = torch.cat([after[: own.shape[-2] - 1], positions[-1:]])
+        return start + positions[:first], own + after
 
     def _slice(self, replicas: int, shape: torch.Size) -> int:
         """How many texts of each replica run at once: a function of the shapes alone."""
@@ -95,18 +146,22 @@ class Tower:
         size = 4 * KEPT * replicas * length * width * layers
         return max(1, min(count, ACTIVATIONS // size)) if self._slices and torch.is_grad_enabled() else count
 
-    def _run(self, start: Tensor, context: Tensor, own: Tensor, last: Tensor) -> Tensor:
+    def _run(self, start: Tensor, context: Tensor, own: Tensor, last: Tensor, seen: Tensor | None) -> Tensor:
         replicas, texts = len(context), len(own)
         shared, own = start.expand(replicas, -1, -1), own.expand(replicas, -1, -1, -1)
         if context.dim() == 3:
             shared = torch.cat([shared, context], 1)
         else:  # each class has contexts of its own
             own, last = torch.cat([context, own], 2), last + context.shape[2]
-        first, positions = shared.shape[1], self.part.positional_embedding.float()
-        shared, own = shared + positions[:first], own + positions[first : first + own.shape[2]]
+            seen = None if seen is None else torch.cat([torch.ones_like(seen[:, : context.shape[2]]), seen], 1)
+        shared, own = self.placed(shared, own)
+        first, made = shared.shape[1], blocks.adapted(self.part.transformer)
         if self.shares and first:
-            return self.projected(blocks.ends(blocks.adapted(self.part.transformer), own, last, shared))
-        return self._all(torch.cat([shared[:, None].expand(-1, texts, -1, -1), own], 2), first + last)
+            return self.projected(blocks.ends(made, own, last, self.unseen(own.shape[2], seen), shared))
+        whole = torch.cat([shared[:, None].expand(-1, texts, -1, -1), own], 2)
+        if seen is not None:
+            return self.projected(blocks.ends(made, whole, first + last, self.unseen(whole.shape[2], seen)))
+        return self._all(whole, first + last)
 
     def _all(self, x: Tensor, last: Tensor) -> Tensor:
         """Every token of every text `x (R, K, L, W)` through the tower's own blocks."""
