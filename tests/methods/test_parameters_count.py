@@ -15,10 +15,12 @@ from methods.tools.registry import load
 
 # Where another parameter says whether this one is read, what that one is to be.
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {("kgcoop", "context"): {"init": ""}}
-# The stand-ins for towers have one text of a class, whatever stands before it, one block, and no images: tests/towers
-# has others.
+# The stand-ins for towers have one text of a class, whatever stands before it, one block, one precision, and no images:
+# tests/towers has others.
+WITH_TOWERS = ("coop", "kgcoop", "clip_lora", "two_stage", "last_block", "fine_tune")
 OF_TOWERS = [("last_block", "blocks"), ("clip_lora", "prompt"), ("two_stage", "prompt")]
 OF_TOWERS += [(name, view) for name in ("clip_lora", "two_stage", "fine_tune") for view in ("crop", "flip")]
+OF_TOWERS += [(name, "precision") for name in WITH_TOWERS]
 WORDS = ("", "the")
 NUMBERS = (0.0, 0.5, 2, 1, 3.0)
 DECLARED = [

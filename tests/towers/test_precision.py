@@ -13,6 +13,7 @@ from methods import Replica
 from methods.clip_lora import LowRankAdaptation
 from methods.fine_tune import FineTuning
 from methods.last_block import LastBlock
+from methods.tools.registry import load
 from tests.towers import models
 from tests.towers.test_adapted_methods import with_images
 from tests.towers.test_short_of_memory import CASES, IMAGES, counted, noise, run, same, short
@@ -48,6 +49,11 @@ def steps(name: str) -> Mapping[str, tuple[dict[str, Tensor], Tensor, Tensor]]:
         before = made.logits(queries).clone()
         found[precision] = gradients(made), before, made.logits(queries).clone()
     return found
+
+
+def test_every_method_that_has_the_parameter_is_here() -> None:
+    having = {entry.method for entry in load().methods.values() if "precision" in entry.method.params}
+    assert having == {method for method, *_ in CASES.values()}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -15,8 +15,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from methods import Replica, Task, TrainedMethod
 from methods.clip_lora import LowRankAdaptation
+from methods.contract.prompted import PromptMethod
 from methods.coop import ContextOptimization
 from methods.fine_tune import FineTuning
+from methods.kgcoop import KnowledgeGuidedContext
 from methods.last_block import LastBlock
 from methods.two_stage import TwoStage
 from tests.towers import models
@@ -42,6 +44,7 @@ APART: dict[str, Case] = {
     "clip_lora of images": (LowRankAdaptation, VISION, "siglip", DEEP),
     "two_stage": (TwoStage, {}, "openai", DEEP),
     "coop": (ContextOptimization, {"context": 3}, "openai", DEEP),
+    "kgcoop": (KnowledgeGuidedContext, {"context": 3}, "coca", DEEP),
 }
 WHOLE: dict[str, tuple[Case, str]] = {
     "fine_tune of both": ((FineTuning, BOTH, "openai", DEEP), "its loss is no mean over images"),
@@ -61,7 +64,7 @@ def run(case: Case, said: list[str]) -> training.Run:
         task: Task = with_images(kind)[0]
     else:
         task = problem(models.backbone(kind, vision), params.get("blocks", 1) if method is LastBlock else 0)
-    if method is ContextOptimization:
+    if issubclass(method, PromptMethod):
         task = replace(with_images(kind)[0], supports={0: replace(task.supports[0], x=noise())})
     who = Replica("-", method.defaults({}) | {"batch_size": 0} | dict(params), 0)
     return training.Run(method(), replace(task, log=said.append), [who])

@@ -8,7 +8,7 @@ the result, and so what is scored and shipped, is computed in float32 throughout
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any
 
@@ -49,4 +49,4 @@ def as_the_step_asks(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def exactly(device: str) -> AbstractContextManager[Any]:
     """In float32, whatever the step asks for: of what is kept for later."""
-    return torch.autocast(device, enabled=False)
+    return nullcontext() if _lowered is None else torch.autocast(device, enabled=False)
