@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from tests import starts
 from tests.samples import make_features
 from workflow.lib.features.store import Features
 
@@ -38,9 +38,10 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 
 def snakemake(folder: Path, *options: str, snakefile: Path = ROOT / "Snakefile") -> subprocess.CompletedProcess[str]:
     """Snakemake on the study in a folder, started from elsewhere."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
-    command += ["--cores", "2", *options, "--configfile", str(folder / "study.yaml")]
-    return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=300, check=False)
+    place = ["--snakefile", str(snakefile), "--directory", str(folder)]
+    return starts.snakemake(
+        [*place, "--cores", "2", *options, "--configfile", str(folder / "study.yaml")], folder.parent
+    )
 
 
 def run(folder: Path, *options: str, snakefile: Path = ROOT / "Snakefile") -> subprocess.CompletedProcess[str]:

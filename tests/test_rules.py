@@ -3,12 +3,12 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import starts
 from tests.data.pictures import cloths
 from tests.studies import ROOT
 from workflow.lib.evaluation.bench import Cell
@@ -33,9 +33,8 @@ methods:
 
 
 def dry_run(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    command += ["--cores", "1", "-n", "--printshellcmds", "--configfile", str(folder / "study.yaml")]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    place = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--configfile", "study.yaml"]
+    return starts.snakemake([*place, "--cores", "1", "-n", "--printshellcmds"], folder)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import copy
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import starts
 from tests.fuzz.corpus import TEXTS, TRAPS, damaged, mutated, outcome
 from workflow.lib.errors import UserError
 from workflow.lib.study import study
@@ -228,8 +228,7 @@ def test_a_sweep_of_millions_is_refused_before_it_is_made() -> None:
 
 
 def dry_run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).parent / "snakemake", "--snakefile", ROOT / "Snakefile", "-n", *options]
-    return subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return starts.snakemake(["--snakefile", str(ROOT / "Snakefile"), "-n", *options], folder)
 
 
 @pytest.mark.slow
