@@ -17,10 +17,15 @@ import numpy as np
 import psutil
 import pytest
 
+from tests import studies
+from tests.encoding import tiny
 from tests.test_determinism import without_times
+from workflow.lib.data.index import Index, write_index
 from workflow.lib.features import npz, store
 
 ROOT = Path(__file__).parents[1]
+SPLITS = ("train", "test")
+EXTRACTION = "workflow.lib.encoding.extraction"
 ENGINE = "workflow.lib.engine.training"
 SPEC = {
     "study": "warm",
@@ -98,9 +103,13 @@ class Caller:
     ) -> subprocess.Popen[str]:
         params = TRAINED if method == "linear_probe" else {}
         spec = SPEC | {"label": method, "method": method, "variants": [{"variant": "-", "params": params}]}
-        command = [sys.executable, "-m", "workflow.scripts.warm", "evaluate", *imports.split(), "--"]
+        command = ["evaluate", *imports.split(), "--"]
         command += ["--spec", json.dumps(spec), "--features", "made.safetensors", "--threads", "1"]
         command += ["--metrics", f"{name}.json", "--predictions", f"{name}.npz", *more]
+        return self.call(*command, **environment)
+
+    def call(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "workflow.scripts.warm", *arguments]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=self._at, env=self._environment | environment, **pipes)
 
@@ -150,6 +159,48 @@ def test_one_server_for_all_scripts_of_a_run(caller: Caller, temporary: Path) ->
     callers = [caller.start("zero_shot", f"out{i}") for i in range(4)]
     assert [process.wait(120) for process in callers] == [0] * 4
     assert len(servers(temporary)) == 1
+
+
+def test_extractions_have_a_server_of_their_own_and_give_what_a_started_one_gives(
+    caller: Caller, at: Path, temporary: Path
+) -> None:
+    """Its threads are Python's, whatever the libraries were told when they were imported."""
+    assert caller.run("zero_shot")[0] == 0
+    assert len(servers(temporary)) == 1
+    spec, photos = tiny.make(at), studies.photographs(at / "photos")
+    files = {split: sorted(path.relative_to(photos) for path in Path(photos, split).rglob("*.png")) for split in SPLITS}
+    splits = {split: [(path.as_posix(), int("noon" in path.parts)) for path in files[split]] for split in SPLITS}
+    write_index(at / "index.json", Index(("night", "noon"), Path(photos), splits))
+    arguments = [
+        "--dataset",
+        "sky",
+        "--index",
+        "index.json",
+        "--templates",
+        '["a photo of a {}."]',
+        "--backbone",
+        "tiny",
+    ]
+    arguments += ["--spec", json.dumps(spec), "--threads", "2"]
+    begun = ["features", EXTRACTION, "--", *arguments]
+    for name, warm in (("first", {}), ("again", {}), ("cold", {"WARM": "0"})):
+        process = caller.call(*begun, "--out", f"{name}.safetensors", **warm)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert len(servers(temporary)) == 2
+    made = {name: (at / f"{name}.safetensors").read_bytes() for name in ("first", "again", "cold")}
+    assert made["first"] == made["again"] == made["cold"]
+
+
+def test_a_server_without_anything_to_do_ends_and_the_next_script_starts_one(
+    caller: Caller, temporary: Path, owner: subprocess.Popen[bytes]
+) -> None:
+    path = temporary / "socket"
+    told = "from workflow.lib.jobs import forks; forks.IDLE = 0.2; forks.main()"
+    server = subprocess.Popen([sys.executable, "-c", told, str(path), str(owner.pid), "features"], cwd=ROOT)
+    assert server.wait(60) == 0
+    assert not path.exists()
+    assert owner.poll() is None
 
 
 def test_an_error_is_the_script_s_own(caller: Caller, at: Path) -> None:

@@ -118,14 +118,14 @@ class Run:
 
 
 def _runs(process: psutil.Process, script: str) -> bool:
-    """Whether the process runs the script, or is the server that forks cells ("forks"), or a cell that it forked."""
+    """Whether the process runs the script, or was forked for it, or is a server that forks cells ("forks")."""
     try:
         server, own = ["-m", "workflow.lib.jobs.forks"], process.cmdline()[1:3]
         if own != server:
             return own == ["-m", f"workflow.scripts.{script}"]
-        parent = process.parent()
+        of, parent = process.cmdline()[-1], process.parent()
         forked = parent is not None and parent.cmdline()[1:3] == server
-        return script == ("evaluate" if forked else "forks")
+        return script == of if forked else (script, of) == ("forks", "evaluate")
     except psutil.Error:
         return False
 

@@ -53,12 +53,13 @@ rule features:
         reading=reading_options,
         what=what_is_made,
         images=lambda wildcards: to_json(dataset_options(wildcards.dataset)),
+        script=features_script,
         code=lambda wildcards: extraction_hash("features.py"),
     message:
         "dataset {wildcards.dataset}: extracting {params.what} with {wildcards.backbone}"
     shell:
         'eval "$STUDY_SHELL"; '
-        "python -m workflow.scripts.features --dataset {wildcards.dataset} {params.source}"
+        "python -m workflow.scripts.{params.script} --dataset {wildcards.dataset} {params.source}"
         " --templates {params.templates:q} {params.reading} --make {params.what} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"
 
@@ -87,12 +88,13 @@ rule shard:
         ),
         reading=reading_options,
         what=what_is_made,
+        script=features_script,
         code=lambda wildcards: extraction_hash("features.py"),
     message:
         "dataset {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"
     shell:
         'eval "$STUDY_SHELL"; '
-        "python -m workflow.scripts.features --dataset {wildcards.dataset} --index {input.index:q}"
+        "python -m workflow.scripts.{params.script} --dataset {wildcards.dataset} --index {input.index:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards}"
         " --templates {params.templates:q} {params.reading} --make {params.what} --backbone {wildcards.backbone} --spec {params.spec:q}"
         " --out {output:q} --threads {threads} --jobs-per-gpu {resources.jobs_per_gpu} 2>&1 | tee {log:q}"

@@ -74,6 +74,13 @@ def features_source(wildcards, input):
     return f"--index {shlex.quote(str(input.index))}" if "index" in input.keys() else ""
 
 
+def features_script(wildcards):
+    """The script of an extraction, with what is imported once for all of a run; that of features made elsewhere."""
+    if "features" in STUDY.backbones[wildcards.backbone]:
+        return "features"
+    return "warm features workflow.lib.encoding.extraction --"
+
+
 def shard_files(wildcards):
     """The parts that are gathered."""
     count = int(wildcards.shards)

@@ -1,8 +1,10 @@
 """Run a script of this folder in a process that has its imports behind it: `warm SCRIPT IMPORTS… -- ARGUMENTS…`.
 
-Most of a small cell's time is the import of torch. The first script of a run starts a server that imports it once and
-forks a process for every script after (workflow/lib/jobs/forks.py). The server ends with the Snakemake that started it,
-which the Snakefile names in STUDY_PID. Without that, where there is no fork, or with WARM=0, the script runs as usual.
+Most of a small cell's time is the import of torch, and of a small extraction's that of open_clip. The first of a run's
+jobs with a script starts a server that imports these once and forks a process for every job after
+(workflow/lib/jobs/forks.py). It ends with the Snakemake that started it, which the Snakefile names in STUDY_PID,
+or when it has had nothing to do for a while. Without that, where there is no fork, or with WARM=0, the script runs as
+usual.
 This program is what stands in for the script meanwhile: its output, its end and its exit status are the script's.
 """
 
@@ -22,20 +24,21 @@ from workflow.lib.jobs.orphans import VARIABLE
 
 PATIENCE = 60.0  # seconds for a server to come up
 LONGEST = 100  # bytes that a socket's path may have, nearly
+OWN_THREADS = ("features",)  # scripts whose threads are Python's, and compute on one core each
 
 
 def main() -> None:
     middle = sys.argv.index("--")
     script, imports, arguments = sys.argv[1], sys.argv[2:middle], sys.argv[middle + 1 :]
     try:
-        server = _connect() if _single(arguments) else None
+        server = _connect(script) if script in OWN_THREADS or _single(arguments) else None
     except OSError:  # no room, no locks, or a file in the folder's place
         server = None
     if server is None or not _begun(server, script, imports, arguments):
         os.execv(sys.executable, [sys.executable, "-m", f"workflow.scripts.{script}", *arguments])
     answer = server.recv(4)
     if not answer:
-        sys.exit(f"error: the process that starts cells has gone, and {script} with it: run it again")
+        sys.exit(f"error: the process that starts jobs has gone, and {script} with it: run it again")
     sys.exit(int(answer))
 
 
@@ -61,21 +64,21 @@ def _single(arguments: list[str]) -> bool:
     return [after for before, after in pairwise(arguments) if before == "--threads"][-1:] == ["1"]
 
 
-def _connect() -> socket.socket | None:
-    """The server of this run, started if it isn't there; None where there can be none."""
+def _connect(script: str) -> socket.socket | None:
+    """This run's server of a script, started if it isn't there; None where there can be none."""
     owner = os.environ.get(VARIABLE, "")
     if not owner or os.environ.get("WARM") == "0" or not hasattr(os, "pidfd_open"):
         return None
     folder = os.path.join(tempfile.gettempdir(), f"warm-{os.getuid()}")
     # Of one run on one machine, or in one container of it, one interpreter, one checkout.
     where = [os.uname().nodename, os.readlink("/proc/self/ns/pid"), owner]
-    key = json.dumps([*where, sys.executable, os.environ.get("PYTHONPATH")])
+    key = json.dumps([*where, sys.executable, os.environ.get("PYTHONPATH"), script])
     path = os.path.join(folder, hashlib.sha256(key.encode()).hexdigest()[:16])
     if len(os.fsencode(path)) > LONGEST or not _private(folder):
         return None
     with open(f"{path}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two scripts at the start of a run start one server
-        return _known(path) or _started(path, owner)
+        return _known(path) or _started(path, owner, script)
 
 
 def _private(folder: str) -> bool:
@@ -95,9 +98,9 @@ def _known(path: str) -> socket.socket | None:
     return server
 
 
-def _started(path: str, owner: str) -> socket.socket | None:
+def _started(path: str, owner: str, script: str) -> socket.socket | None:
     """A new server, or None if it doesn't come up."""
-    command = [sys.executable, "-m", "workflow.lib.jobs.forks", path, owner]
+    command = [sys.executable, "-m", "workflow.lib.jobs.forks", path, owner, script]
     # In a session of its own: an interrupt is for the scripts, and the server tells theirs.
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -1,7 +1,8 @@
-"""The server behind workflow/scripts/warm.py: imports what cells need once, and forks a process for each script.
+"""The server behind workflow/scripts/warm.py: imports what a script needs once, and forks a process for each call.
 
 A script gets the output, the folder, the environment and the arguments that it was called with; its exit status goes
-back. If its caller goes, it is interrupted. If the owner of the server goes, everything ends.
+back. If its caller goes, it is interrupted. If the owner of the server goes, everything ends. A server that nobody
+calls ends too, for what it has imported takes memory.
 """
 
 import ctypes
@@ -22,16 +23,21 @@ from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-LIGHT = (
-    "workflow.lib.evaluation.cell",
-    "workflow.lib.evaluation.records",
-    "workflow.lib.files",
-    "workflow.lib.jobs.devices",
-    "psutil",
-)
+# By script, what each of its calls imports.
+LIGHT = {
+    "evaluate": (
+        "workflow.lib.evaluation.cell",
+        "workflow.lib.evaluation.records",
+        "workflow.lib.files",
+        "workflow.lib.jobs.devices",
+        "psutil",
+    ),
+    "features": ("workflow.lib.jobs.devices", "psutil"),
+}
 # Of the further imports that a script asks for: nothing of a plugin's, which may start threads or look at a GPU.
 HARMLESS = ("workflow", "sklearn")
 PATIENCE = 5.0  # seconds that interrupted scripts have to clean up
+IDLE = 60.0  # seconds without a script, after which a server ends
 
 
 @dataclass
@@ -44,7 +50,7 @@ class Script:
 
 
 class Server:
-    """Forks on request until its owner ends."""
+    """Forks on request until its owner ends, or there is nothing to do."""
 
     def __init__(self, path: str, owner: int) -> None:
         self._events = selectors.DefaultSelector()
@@ -52,30 +58,34 @@ class Server:
         self._listener.bind(path)
         self._listener.listen(1000)
         self._scripts: list[Script] = []
-        self._over = False
+        self.over = False  # whether its owner has ended
         self._when(self._listener.fileno(), self._accept)
         self._owner = os.pidfd_open(owner)
         self._when(self._owner, self._stop)
 
     def run(self) -> None:
         """Serve until the owner ends; scripts that still run then have a moment to clean up."""
-        while not self._over:
-            self._react(None)
+        while not self.over:
+            if not self._react(None if self._scripts else IDLE) and not self._scripts:
+                return
         for script in self._scripts:
             os.kill(script.process, signal.SIGINT)
         end = time.monotonic() + PATIENCE
         while self._scripts and time.monotonic() < end:
             self._react(end - time.monotonic())
 
-    def _react(self, seconds: float | None) -> None:
-        for key, _ in self._events.select(seconds):
+    def _react(self, seconds: float | None) -> bool:
+        """Do what there is to do within these seconds; whether there was something."""
+        found = self._events.select(seconds)
+        for key, _ in found:
             key.data()
+        return bool(found)
 
     def _when(self, file: int, react: Callable[[], None]) -> None:
         self._events.register(file, selectors.EVENT_READ, react)
 
     def _stop(self) -> None:
-        self._over = True
+        self.over = True
         self._events.unregister(self._owner)  # it stays readable
 
     def _accept(self) -> None:
@@ -160,16 +170,18 @@ def _become(request: dict[str, Any], files: Sequence[int], listener: socket.sock
 
 
 def main() -> None:
-    path, owner = sys.argv[1:]
+    path, owner, script = sys.argv[1:]
     with suppress(FileNotFoundError):
         os.unlink(path)  # left by a server that was killed: whoever starts one has made sure that none answers
+    over = True
     try:
         server = Server(path, int(owner))
-        for name in LIGHT:
+        for name in LIGHT[script]:
             import_module(name)
         server.run()
+        over = server.over
     finally:
-        for file in (path, f"{path}.lock"):
+        for file in (path, *([f"{path}.lock"] if over else [])):  # somebody may be starting the next one
             with suppress(FileNotFoundError):
                 os.unlink(file)
 
