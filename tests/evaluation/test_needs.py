@@ -162,6 +162,7 @@ def beside(features: Features) -> Features:
 def test_who_needs_pre_sees_images_before_the_projection(beside: Features) -> None:
     (before, pooled), tasks, bench = run(beside, ("image", "pre"), ("image",))
     assert (before.reason, pooled.reason) == ("", "")
+    assert (before.size, pooled.size) == (None, 4 * (8 + 1) * 4)  # bytes of what can be shipped: it sees embeddings
     by_width = {task.dim: task for task in tasks}
     assert set(by_width) == {11, beside.splits["train"].x.shape[1]}
     assert np.array_equal(by_width[11].supports[1].x, beside.splits["train"].pre[bench.rows[1]])

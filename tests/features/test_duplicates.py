@@ -85,6 +85,16 @@ def test_too_many_to_compare_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> 
     assert "look like" not in shared_images(found)[0]
 
 
+def test_near_ones_are_listed_by_nearness_then_by_name() -> None:
+    """Angles of so many thousandths: cosines of 1 - angle² / 2, which for the last two differ in the sixth digit."""
+    angles = np.array([9, 0, 2, 4, 3, 0]) / 1000
+    x = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    splits = {"train": Split(x[1:2], np.zeros(1, int)), "test": Split(x, np.zeros(6, int))}
+    (shared,) = duplicates.find(Features(splits, ("a",), None, 100.0), {}, bound=0.9).shared
+    assert [int(second.split()[1]) for _, second, _ in shared.pairs] == [1, 5, 2, 4, 3, 0]
+    assert [cosine for *_, cosine in shared.pairs] == pytest.approx(1 - np.sort(angles) ** 2 / 2, abs=6e-7)
+
+
 def test_no_more_than_so_many_pairs_are_listed_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "LISTED", 9)
     shared = duplicates.find(features(), HASHES).shared[1]

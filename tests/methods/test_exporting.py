@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from methods import Array, Classifier, GridMethod, Method, Param, Params, Replica, Task, TrainedMethod, training
+from methods.ape import AdaptivePriorRefinement
+from methods.attention_probe import AttentionProbe
+from methods.clip_adapter import ClipAdapter
 from methods.contract.exporting import CannotShipError
 from methods.contract.needs import unshippable
 from methods.contract.program import Program, Writer, linear
+from methods.knn import NearestNeighbours
+from methods.proker import ProximalKernel
+from methods.tip_adapter import TipAdapter
+from methods.tip_adapter_f import TipAdapterF
 from methods.tools.problems import SHORT, as_needed, problem, scores, settings
 from methods.tools.registry import load
 
@@ -20,7 +27,18 @@ CASES = [
     for number, values in enumerate(settings(method))
 ]
 # Methods whose classifier is no matrix, and that have a program for it.
-CURVED = {"ape", "attention_probe", "clip_adapter", "knn", "proker", "tip_adapter", "tip_adapter_f"}
+CURVED = {
+    method.name
+    for method in (
+        AdaptivePriorRefinement,
+        AttentionProbe,
+        ClipAdapter,
+        NearestNeighbours,
+        ProximalKernel,
+        TipAdapter,
+        TipAdapterF,
+    )
+}
 
 
 def exported(method: type[Method], values: Mapping[str, Any]) -> tuple[Program, np.ndarray, np.ndarray]:

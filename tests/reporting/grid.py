@@ -30,6 +30,9 @@ def plan(**changes: Any) -> Plan:
         "peeking_gap": False,
         "curve": 0,
         "references": {},
+        "folds": {},
+        "thumbnails": True,
+        "calibrates": False,
         "methods": methods,
     }
     return Plan(**(base | changes))

@@ -12,7 +12,7 @@ from workflow.lib.evaluation import scoring
 from workflow.lib.reporting import comparison, saved, summaries, terms
 from workflow.lib.reporting.comparison import Place, Ring
 from workflow.lib.reporting.saved import Saved
-from workflow.lib.reporting.statistics import Terms, bootstrap
+from workflow.lib.reporting.statistics import Difference, Terms, bootstrap
 
 RNG = np.random.default_rng(3)
 IMAGES = 400
@@ -71,6 +71,20 @@ def test_only_what_can_t_be_told_from_the_best_of_its_place_is_level_with_it(fol
     predictions(path, {"scale=none": BASE, "scale=standard": BETTER})  # whichever name comes first
     predictions(folder / "predictions" / "digits" / "nano" / "adapter" / "1.npz", {"-": near & BETTER})
     assert comparison.level_with_best(rings(folder)) == {(("digits", "nano", "1"), ("adapter", "-"))}
+
+
+def test_the_differences_of_a_table_are_tested_together_and_those_of_other_tables_apart() -> None:
+    """Of two p-values 0.04 and 0.9 none is significant, of 0.04 alone it is: two places of one table, or of two."""
+    best, other = ("probe", "-"), ("adapter", "-")
+
+    def beaten(p: float) -> Ring:
+        return Ring([best, other], np.array([0.9, 0.8]), [(0, 1)] * 2, {(0, 1): Difference(0.1, 0, 1, p)})
+
+    alone = {("a", "nano", "1"): 0.04, ("c", "nano", "1"): 0.9, ("c", "tiny", "1"): 0.04, ("e", "nano", "1"): 0.04}
+    places = {place: beaten(p) for place, p in alone.items()}
+    assert comparison.level_with_best(places) == {(("c", "nano", "1"), other)}
+    together = {("c", "tiny", "1"): beaten(0.04), ("c", "tiny", "5"): beaten(0.9)}
+    assert comparison.level_with_best(together) == {(place, other) for place in together}
 
 
 def test_the_table_of_intervals_holds_each_row_s_own(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 from tests.reporting.grid import plan
 from tests.samples import make_features
 from workflow.lib import files
+from workflow.lib.evaluation.label_errors import Suspects
 from workflow.lib.features import store
 from workflow.lib.reporting import recommendation_files
-from workflow.lib.reporting.confusion_files import Subject, confusions_csv, confusions_md
+from workflow.lib.reporting.confusion_files import Subject, confusions_csv, confusions_md, label_errors_md
 from workflow.lib.reporting.confusions import confusions, named
 from workflow.lib.reporting.recommendation_files import HEADER
 from workflow.lib.reporting.saved import Saved
@@ -77,6 +79,33 @@ def test_the_files_name_the_images() -> None:
         "seeds": "2",
     }
     assert len(lines) == 5
+
+
+def suspected(count: int, of: int = 100, alone: Sequence[int] = ()) -> str:
+    """The page on labels with so many suspected ones among so many images: each an owl that is labelled cat."""
+    rows, nothing, one = np.arange(count), np.zeros(count, int), np.ones(count)
+    found = Suspects(rows, nothing, nothing + 2, 0.1 * one, 0.8 * one, 0.75, of, np.array(alone, int))
+    return label_errors_md("pets, nano", found, [f"{i}.jpg" for i in range(count)], ["cat", "dog", "o|wl"])
+
+
+@pytest.mark.parametrize(("count", "listed"), [(0, 0), (1, 1), (50, 50), (51, 50)])
+def test_the_first_suspected_labels_are_listed_with_what_they_look_like(count: int, listed: int) -> None:
+    lines = suspected(count).splitlines()
+    assert [" ".join(line.split()) for line in lines if ".jpg" in line] == [
+        f"| {i}.jpg | cat | o\\|wl | 0.100 | 0.800 |" for i in range(listed)
+    ]
+    assert any(line.startswith("| image ") for line in lines) is (count > 0)
+    assert any("The first 50 are listed" in line for line in lines) is (count > 50)
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 are"), (1, "1 is"), (2, "2 are")])
+def test_the_page_on_labels_says_how_far_to_trust_it(count: int, said: str) -> None:
+    text = suspected(count)
+    assert f"Of 100 labelled images {said} contradicted" in text
+    assert "is right for 75.0 % of the images" in text
+    assert "Left out" not in text
+    assert "Left out, as they have one labelled image: 'dog'." in suspected(count, alone=[1])
+    assert "'dog', 'dog', 'dog', 'dog', 'dog' and 2 more." in suspected(count, alone=[1] * 7)
 
 
 def test_images_without_names_are_rows() -> None:

@@ -232,6 +232,18 @@ def test_a_row_that_was_never_computed_says_so() -> None:
     assert found.remarks("digits", "nano", ("adapter", "-")) == ["shots 1: not computed"]
 
 
+def test_what_is_said_of_the_features_is_said_of_those_of_the_dataset_and_backbone() -> None:
+    pairs = [("b", "m"), ("a", "m"), ("c", "m"), ("b", "l"), ("b", "n")]
+    records = {(*pair, "probe", "1"): grid.record({"-": [0.5]}) for pair in pairs}
+    for number, ((dataset, backbone, *_), one) in enumerate(records.items(), 1):
+        one["provenance"] |= {"prompts": {"first": [dataset + backbone]}, "extraction": {"zeros": number}}
+    found = Results(grid.plan(), records)
+    for number, (dataset, backbone) in enumerate(pairs, 1):
+        assert found.prompts(dataset, backbone) == [f"Prompts: '{dataset}{backbone}', and likewise for every class."]
+        assert found.missing_images(dataset, backbone) == [f"{number} rows of the features are zeros."]
+    assert found.prompts("a", "n") == found.missing_images("a", "n") == []
+
+
 def test_mean_ranks_by_hand() -> None:
     """digits, 1 shot: 50, 32, 42, 55; all: 50, 81, 90, 71; planes, 1 shot: 25, 10, 13, 25; all: 25, 41, 47, 47."""
     ranks = results.mean_ranks(grid.results())

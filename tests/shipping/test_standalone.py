@@ -1,4 +1,7 @@
-"""The stand-alone script's line of an image. The script as a whole is held to the project in test_predict.py."""
+"""The stand-alone script's line of an image, and which weights it takes.
+
+The script as a whole is held to the project in test_predict.py.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -46,3 +49,26 @@ def test_a_line_has_a_value_for_each_column() -> None:
 )
 def test_marks(distance: float, thresholds: dict[str, Any], marks: list[str]) -> None:
     assert line(distance, **thresholds)[5:8] == marks
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "given", "taken"),
+    [
+        ("ViT-B-32", "openai", None, "cache/ViT-B-32 openai"),
+        ("hf-hub:org/model", "", None, "hub/org/model"),
+        ("ViT-B-32", "openai", "mine.pt", "mine.pt"),
+        ("hf-hub:org/model", "", "mine.pt", "mine.pt"),
+        ("mine", "", None, "None"),
+    ],
+)
+def test_weights_are_those_that_are_given_or_downloaded_and_others_are_refused(
+    model: str, pretrained: str, given: str | None, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standalone, "get_pretrained_cfg", lambda model, tag: f"{model} {tag}")
+    monkeypatch.setattr(standalone, "download_pretrained", lambda config: f"cache/{config}")
+    monkeypatch.setattr(standalone, "download_pretrained_from_hf", lambda name: f"hub/{name}")
+    told = {"model": model, "pretrained": pretrained, "config": None, "fingerprint": "-", "weights": "the right one"}
+    with pytest.raises(SystemExit) as refused:
+        standalone.load({"backbone": told, "preprocessing": {}}, Path(given) if given else None)
+    wanted = "wanted is the file that the classifier was made with, the right one"
+    assert refused.value.code == f"error: --weights {taken}: {wanted}"

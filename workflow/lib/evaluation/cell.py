@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -175,9 +174,8 @@ def chosen(
 ) -> dict[Replica, Outcome]:
     """What each replica comes to, after the cross-validation of its support where a regime chooses by it."""
     tables = bench.tables(method, task, replicas)
-    judge = bench.judge(
-        raw, wanted, tables, None if method.engine or arrays(wanted) else partial(weighing.of_candidate, method)
-    )
+    weigh = None if method.engine or arrays(wanted) else weighing.of_candidate
+    judge = bench.judge(raw, wanted, tables, weigh)
     found = fitting.outcomes(method, task, replicas, judge)
     # The whole support may take more steps than its folds: which candidate is which is known once it has been trained.
     chosen_by = tables if CROSS_VALIDATION in bench.cell.regimes else {}

@@ -11,7 +11,7 @@ from workflow.lib.jobs import memory
 
 def of_head(method: Method, task: Task, params: Params) -> int | None:
     """That of a head that an engine trains: its shapes say it, whatever is learned. None where it can't be shipped."""
-    if not _shippable(method, params):
+    if unshippable(method.needs(params)):
         return None
     seed = next(iter(task.supports))
     try:
@@ -22,10 +22,11 @@ def of_head(method: Method, task: Task, params: Params) -> int | None:
         return None
 
 
-def of_candidate(method: Method, candidate: Candidate, x: Floats) -> int | None:
-    """That of a candidate of one replica, for queries `(M, D)` like `x`. None where it can't be shipped."""
-    if not _shippable(method, candidate.replicas[0].params):
-        return None
+def of_candidate(candidate: Candidate, x: Floats) -> int | None:
+    """That of a candidate of one replica, for queries `(M, D)` like `x`: embeddings, and no array beside them.
+
+    None where it can't be shipped.
+    """
     try:
         with np.errstate(all="ignore"):
             return size(exporting.export(lambda queries: candidate.logits(queries)[0], candidate.program, x))
@@ -37,11 +38,6 @@ def of_candidate(method: Method, candidate: Candidate, x: Floats) -> int | None:
 def size(program: Program) -> int:
     """The bytes of a program's arrays, and of what it changes in the image tower."""
     return sum(array.nbytes for array in program.arrays.values()) + program.tower.nbytes
-
-
-def _shippable(method: Method, params: Params) -> bool:
-    """Whether what it sees of an image is what a shipped classifier sees."""
-    return not unshippable(method.needs(params))
 
 
 def _free(error: Exception) -> None:

@@ -37,10 +37,10 @@ class Plan:
     peeking_gap: bool  # whether tables have a column of it
     curve: int  # points of a training that were scored at most; 0: every epoch
     references: Mapping[str, str]  # <dataset>.<backbone> -> file of published numbers
+    folds: Mapping[str, int]  # of the datasets that are cross-validated
+    thumbnails: bool  # whether the page may show small pictures of the images
+    calibrates: bool  # whether there are images to calibrate on
     methods: Sequence[Mapping[str, Any]]  # {"label": …, "variants": [names], "learns": bool}, in config order
-    folds: Mapping[str, int] = field(default_factory=dict)  # of the datasets that are cross-validated
-    thumbnails: bool = True  # whether the page may show small pictures of the images
-    calibrates: bool = False  # whether there are images to calibrate on
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":
@@ -146,20 +146,23 @@ class Results:
 
     def prompts(self, dataset: str, backbone: str) -> list[str]:
         """A line with the prompts of the first class, where the features have text of ours."""
-        of_pair = (record for (d, b, *_), record in self.records.items() if (d, b) == (dataset, backbone))
-        texts: list[str] = next((record["provenance"].get("prompts", {}).get("first", []) for record in of_pair), [])
+        texts: list[str] = self._features(dataset, backbone).get("prompts", {}).get("first", [])
         more = f" and {len(texts) - 2} more" if len(texts) > 2 else ""
         return [f"Prompts: {', '.join(map(repr, texts[:2]))}{more}, and likewise for every class."] if texts else []
 
     def missing_images(self, dataset: str, backbone: str) -> list[str]:
         """A line for the images that could not be read, and for the rows of zeros, if the features have any."""
-        of_pair = (record for (d, b, *_), record in self.records.items() if (d, b) == (dataset, backbone))
-        told: Record = next((record["provenance"].get("extraction", {}) for record in of_pair), {})
+        told: Record = self._features(dataset, backbone).get("extraction", {})
         lines = {
             "left_out": "images can't be read and are left out; the log of the features lists them.",
             "zeros": "rows of the features are zeros.",
         }
         return [f"{told[key]} {line}" for key, line in lines.items() if key in told]
+
+    def _features(self, dataset: str, backbone: str) -> Record:
+        """The provenance of a cell of a dataset and backbone, the first: all have the same features."""
+        of_pair = (record for key, record in self.records.items() if key[:2] == (dataset, backbone))
+        return next((record["provenance"] for record in of_pair), {})
 
     def _variant(self, dataset: str, backbone: str, row: tuple[str, str], shots: str) -> Record | None:
         label, name = row
