@@ -56,9 +56,11 @@ def test_all_tensors_are_read_back(path, tensors):
         np.testing.assert_array_equal(array, expected)
 
 
-def test_what_the_system_gives_in_pieces_is_put_together(path, tensors, monkeypatch):
+@pytest.mark.parametrize("piece", [lambda size: min(size, 1001), lambda size: max(1, size - 1)])
+def test_what_the_system_gives_in_pieces_is_put_together(path, tensors, monkeypatch, piece):
+    """However few bytes are left for the last one."""
     pread = os.pread
-    monkeypatch.setattr(os, "pread", lambda file, size, offset: pread(file, min(size, 1001), offset))
+    monkeypatch.setattr(os, "pread", lambda file, size, offset: pread(file, piece(size), offset))
     found = TensorFile(path)
     for name, expected in tensors.items():
         np.testing.assert_array_equal(np.asarray(found[name]), expected)

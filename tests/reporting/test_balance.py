@@ -117,6 +117,15 @@ def test_shares_of_classes_that_differ_between_splits_are_noted() -> None:
         assert not any("Shares" in line for line in dataset(*study(train=alike)).caption)
 
 
+@pytest.mark.parametrize(("moved", "noted"), [(400, False), (600, True), (-400, False), (-600, True)])
+def test_of_many_images_a_difference_of_a_few_per_cent_is_no_chance_and_not_worth_a_note(
+    moved: int, noted: bool
+) -> None:
+    """Of 10 000 images in each split so many are of another class."""
+    table = dataset(*study(np.repeat(UNEQUAL, 100), train=(5400 + moved, 2600 - moved, 2000)))
+    assert any("Shares of classes differ" in line for line in table.caption) is noted
+
+
 def test_the_summary_says_where_the_order_differs() -> None:
     table = summaries.summary_table(*study())
     assert table.columns == [

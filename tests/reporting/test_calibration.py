@@ -93,6 +93,7 @@ def test_the_figure_draws_the_rows_that_were_calibrated(tmp_path: Path) -> None:
 def test_dotted_is_before_and_drawn_out_after_and_errors_are_in_the_order_of_confidence(tmp_path: Path) -> None:
     results = study(tmp_path, VAL)
     left, right = reliability.figure(results, tmp_path, "shapes", "tiny").axes
+    assert (*left.get_xlim(), *left.get_ylim(), right.get_ylim()[0]) == (0, 1, 0, 1, 0)
     means = {row: np.mean(results.values("shapes", "tiny", (row, "-"), "5")) for row in ("means", "zero_shot")}
     for i, row in enumerate(sorted(means, key=lambda row: -means[row])):
         sure = reliability.read(results.plan.path(tmp_path, "shapes", "tiny", row, "5", "predictions"), "-")

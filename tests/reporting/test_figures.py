@@ -30,6 +30,18 @@ def test_every_row_is_a_line_with_its_means_and_zero_shot_runs_across() -> None:
     }
 
 
+def test_the_rows_of_a_method_have_its_colour_and_what_learns_nothing_is_black() -> None:
+    labels = {"b": False, "a": True, "c": True, "d": False}
+    methods = [{"label": label, "variants": ["x", "y"], "learns": learns} for label, learns in labels.items()]
+    cells = {("digits", "nano", label, "1" if labels[label] else "0"): {"x": [0.1], "y": [0.2]} for label in labels}
+    found = grid.results(cells, methods=methods, shots=["1"])
+    (axes,) = figures.accuracy_figure(found, "digits", "nano").axes
+    colours = {str(line.get_label()): line.get_color() for line in axes.lines}
+    assert len(colours) == 8
+    assert {name for name, colour in colours.items() if colour == "black"} == {"b (x)", "b (y)", "d (x)", "d (y)"}
+    assert colours["a (x)"] == colours["a (y)"] != colours["c (x)"] == colours["c (y)"]
+
+
 def test_each_number_of_shots_stands_at_its_images_per_class() -> None:
     (axes,) = figures.accuracy_figure(spaced(), "digits", "nano").axes
     assert axes.get_xscale() == "log"
@@ -64,6 +76,7 @@ def test_the_names_of_many_rows_stand_above_the_line_below(rows: int) -> None:
 def test_the_peeking_figure_has_the_rows_with_a_curve() -> None:
     (axes,) = figures.peeking_figure(study()).axes
     assert {line.get_label(): [round(float(y), 6) for y in line.get_ydata()] for line in axes.lines} == {"probe": [13]}
+    assert axes.get_ylim()[0] == 0  # how large a gap looks is how large it is
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

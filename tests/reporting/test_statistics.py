@@ -109,13 +109,16 @@ def _expected(level: float, effect: float, difficulty: float) -> float:
 @pytest.mark.parametrize("own", [0.0, 0.1, 0.3])
 def test_what_images_do_to_the_spread_between_seeds_is_not_counted_twice(own: float) -> None:
     """Three seeds, and four resamples in which each has a deviation of its own, `own` large; the deviations that all
-    share say nothing of seeds. With s² = 0.09 and χ² = 2 the variance of a seed is 2 * 0.09 / 2 - own².
+    share say nothing of seeds. With s² = 0.09 and χ² = 2 the variance of a seed is 2 * 0.09 / 2 - own². What is drawn
+    of A against B is turned for B against A.
     """
     patterns = np.array([[1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
     shared = np.array([5, -1, 2, 0])
     spread = Spread(np.ones(4), np.full(4, 2.0))
-    found = spread.draw(np.array([0.0, 0.3, 0.6]), shared + own * patterns)
-    assert found == pytest.approx(np.full(4, np.sqrt((0.09 - own**2) / 3)), abs=1e-9)
+    seeds, draws = np.array([0.0, 0.3, 0.6]), shared + own * patterns
+    found = spread.draw(seeds, draws)
+    assert np.abs(found) == pytest.approx(np.full(4, np.sqrt((0.09 - own**2) / 3)), abs=1e-9)
+    np.testing.assert_array_equal(spread.draw(-seeds, -draws), -found)
 
 
 def test_a_clear_difference_is_significant_and_none_is_not() -> None:

@@ -48,9 +48,10 @@ def accuracy_figure(results: Results, dataset: str, backbone: str) -> Figure:
         figure = Figure(figsize=(9, 5), layout="constrained")
         axes = figure.add_subplot()
         places = images_per_class(results, dataset, backbone)
-        rows = [(i, (m["label"], variant)) for i, m in enumerate(plan.methods) for variant in m["variants"]]
-        for number, (i, row) in enumerate(rows):
-            _line(axes, results, (dataset, backbone), row, places, i, number)
+        shades = [PALETTE[i % len(PALETTE)] if one["learns"] else "black" for i, one in enumerate(plan.methods)]
+        rows = [(m["label"], v, shade) for m, shade in zip(plan.methods, shades, strict=True) for v in m["variants"]]
+        for number, (label, variant, shade) in enumerate(rows):
+            _line(axes, results, (dataset, backbone), (label, variant), places, shade, number)
         axes.set(
             xlabel="labelled images per class",
             ylabel=f"{AXIS[plan.by]} on {plan.reported(dataset)}, %",
@@ -85,17 +86,15 @@ def _line(
     at: tuple[str, str],
     row: tuple[str, str],
     places: Sequence[float],
-    color: int,
+    shade: Any,
     number: int,
 ) -> None:
-    """One row of the table: a colour for the method, a dash and a marker that no row near it has."""
+    """One row of the table: in the colour of its method, with a dash and a marker that no row near it has."""
     numbers = [percent(results.values(*at, row, shots)) for shots in results.plan.shots]
     points = [(x, one.mean, one.sd or 0.0) for x, one in zip(places, numbers, strict=True) if one is not None]
     if not points:
         return
     x, y, spread = zip(*sorted(points), strict=True)
-    learns = any(method["label"] == row[0] and method["learns"] for method in results.plan.methods)
-    shade = PALETTE[color % len(PALETTE)] if learns else "black"
     look = {"color": shade, "linestyle": LINES[number % len(LINES)], "label": name(row)}
     axes.plot(x, y, marker=MARKERS[number % len(MARKERS)], markersize=4, **look)
     axes.fill_between(x, *_band(y, spread), color=shade, alpha=0.12, linewidth=0)
