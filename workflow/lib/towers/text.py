@@ -122,7 +122,7 @@ class Tower:
         return torch.cat([always, words[:, : needed - 1], words[:, -1:]], 1)
 
     def unseen(self, length: int, seen: Tensor | None) -> Tensor | None:
-        """What a token of so many does not see, `(L, L)` or `(K, L, L)`; of the last ones `seen` says more."""
+        """What each of so many tokens does not see, `(L, L)` or `(K, L, L)`: `seen` says it of the last ones."""
         if not self.causal:
             return None
         mask = blocks.behind(length, self.part.positional_embedding.device)
@@ -153,7 +153,6 @@ class Tower:
             shared = torch.cat([shared, context], 1)
         else:  # each class has contexts of its own
             own, last = torch.cat([context, own], 2), last + context.shape[2]
-            seen = None if seen is None else torch.cat([torch.ones_like(seen[:, : context.shape[2]]), seen], 1)
         shared, own = self.placed(shared, own)
         first, made = shared.shape[1], blocks.adapted(self.part.transformer)
         if self.shares and first:
