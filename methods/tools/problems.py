@@ -99,8 +99,7 @@ def defaults(method: type[Method]) -> dict[str, Any]:
 def replicas(method: type[Method], short: bool = True) -> list[Replica]:
     """The default variant with every seed, trained briefly."""
     cut = {key: value for key, value in (SHORT if short else LONG).items() if key in method.params}
-    seeds = SEEDS if method.learns else SEEDS[:1]
-    return [Replica("-", Declared(defaults(method) | cut), seed) for seed in seeds]
+    return [Replica("-", Declared(defaults(method) | cut), seed) for seed in SEEDS]
 
 
 def scores(method: type[Method], at: Problem, who: Sequence[Replica], queries: Floats | None = None) -> list[Floats]:

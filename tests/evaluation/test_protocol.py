@@ -9,6 +9,7 @@ import torch
 
 from methods.contract.base import Candidate, Replica
 from workflow.lib.evaluation.protocol import REGIMES, Judge, Outcome, Queries
+from workflow.lib.evaluation.sealed import ADVICE
 
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 REPORT, VAL = Queries(np.zeros((6, 1), np.float32), LABELS), Queries(np.zeros((6, 2), np.float32), LABELS)
@@ -194,6 +195,24 @@ def test_large_logits_whose_sum_overflows_are_finite(wrap: Callable[[np.ndarray]
 def test_logits_of_a_wrong_shape_name_the_replica(shape: tuple[int, ...], shown: str) -> None:
     with pytest.raises(ValueError, match=rf"^variant '-', seed 0: logits have shape {shown}, expected \(1, 6, 3\)$"):
         judge(["last"])(Candidate([FIRST], lambda queries: np.zeros(shape)), {FIRST: Outcome(["last"])})
+
+
+@pytest.mark.parametrize(
+    ("error", "more"),
+    [
+        (KeyError("scale"), []),
+        (SystemExit("no licence"), []),
+        (ValueError("assignment destination is read-only"), [f"({ADVICE})"]),
+    ],
+)
+def test_an_error_of_a_classifier_stays_what_it_is_and_names_the_replica(error: BaseException, more: list[str]) -> None:
+    def fails(queries: Any) -> Any:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        judge(["last"])(Candidate([SECOND], fails), {SECOND: Outcome(["last"])})
+    assert caught.value is error
+    assert error.__notes__ == ["at variant '-', seed 1, classifying", *more]
 
 
 @pytest.mark.parametrize("answer", [None, [[1.0]], 3.0])

@@ -39,6 +39,15 @@ class Gridded(TrainedMethod):
         return head.pull * head.weight.square().sum((1, 2))
 
 
+class Bent(Gridded):
+    """One that is not linear in the image, and has to be written down as what it is."""
+
+    name = "bent"
+
+    def logits(self, head: Any, x: Array) -> Array:
+        return head.scale * (x @ head.weight.mT).tanh()
+
+
 def test_without_a_choice_every_epoch_of_the_configured_one_is_a_candidate(easy: Easy) -> None:
     assert [point for point, _ in easy.points(Gridded)] == [{"epoch": epoch} for epoch in range(1, 6)]
 
@@ -80,14 +89,18 @@ def test_a_sweep_over_what_can_t_be_side_by_side_is_a_training_each(easy_of: Cal
     assert sorted(counts) == [2, 2, 4]
 
 
+@pytest.mark.parametrize("method", [Gridded, Bent])
 @pytest.mark.parametrize("point", [{"lr": 0.01, "pull": 1.0, "wise": 0.5}, None])
-def test_what_is_shipped_at_a_point_is_its_classifier(
-    point: dict[str, float] | None, easy_of: Callable[..., Easy]
+def test_what_is_shipped_at_a_point_is_its_classifier_trained_there_alone(
+    point: dict[str, float] | None, method: type[Gridded], easy_of: Callable[..., Easy]
 ) -> None:
-    easy = easy_of(choosing=True, noise=1.5)
-    program = Gridded().export(easy.task, Replica("-", Gridded.defaults({}), 0), point)
-    expected = easy_of(noise=1.5).logits(Gridded, **(point or {}))
+    easy, said = easy_of(choosing=True, noise=1.5), list[str]()
+    program = method().export(replace(easy.task, log=said.append), Replica("-", method.defaults({}), 0), point)
+    expected = easy_of(noise=1.5).logits(method, **(point or {}))
     assert program(easy.queries) == pytest.approx(expected, abs=1e-3)
+    assert [line.split(",")[0] for line in said if "side by side" in line] == [
+        f"{method.name}: 1 trainings side by side"
+    ]
 
 
 def test_how_many_trainings_a_replica_is() -> None:
