@@ -19,7 +19,7 @@ from workflow.lib.errors import UserError
 from workflow.lib.evaluation import calibrator, folds
 from workflow.lib.evaluation.calibrator import Settings
 from workflow.lib.features.store import Features
-from workflow.lib.shipping import about, card, choosing, fitting
+from workflow.lib.shipping import about, choosing, fitting
 from workflow.lib.shipping.fitting import Row, labelled
 
 
@@ -284,30 +284,3 @@ def test_a_recommendation_of_another_study_file_is_one_line(tables: Path) -> Non
 def test_of_many_images_a_part_is_kept_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "MOST_NEIGHBOURS", 5)
     assert fitting._few(np.ones((9, 3), np.float32)).shape == (5, 3)
-
-
-def test_the_card_says_what_too_few_images_can_t_promise(features: Features) -> None:
-    classifier = made(features, row(ZeroShot), ZeroShot())
-    thresholds = {**classifier.about["thresholds"], "unsure": None, "set": None}
-    few = replace(classifier, about={**classifier.about, "thresholds": thresholds})
-    assert "every answer is marked: these images are too few, or too often mistaken" in card.markdown(few)
-    assert "`prediction_set` holds every class" in card.markdown(few)
-    assert "accuracy: 90.00 % (95 % interval 80.00 % to 95.00 %), on test with 5 shots." in card.markdown(few)
-
-
-@pytest.mark.parametrize(
-    ("config", "spec", "asked"),
-    [
-        (None, {}, False),
-        ({"embed_dim": 4}, {}, True),
-        (None, {"weights": "w.pt"}, True),
-        ({"embed_dim": 4}, {"weights": "w.pt"}, True),
-    ],
-)
-def test_the_card_names_the_weights_where_they_are_not_downloaded(
-    features: Features, config: dict[str, int] | None, spec: dict[str, str], asked: bool
-) -> None:
-    classifier = made(features, row(ZeroShot), ZeroShot())
-    backbone = {**classifier.about["backbone"], "config": config, "spec": spec}
-    told = card.markdown(replace(classifier, about={**classifier.about, "backbone": backbone}))
-    assert ("--weights FILE" in told) == asked

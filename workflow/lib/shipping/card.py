@@ -60,10 +60,9 @@ def _quality(about: Mapping[str, Any]) -> str:
     if not about["expected"]:
         return "\n".join([*rows, "The study has no measurement of this row: nothing is known but what is below."])
     for one in about["expected"]:
-        number = f"{_shown(one['metric'], one['value'])}"
-        between = f" (95 % interval {_shown(one['metric'], one['low'])} to {_shown(one['metric'], one['high'])})"
-        has = one.get("low") is not None and one.get("high") is not None
-        rows.append(f"- {one['metric']}: {number}{between if has else ''}, {one['from']}.")
+        value, low, high = (_shown(one["metric"], one[key]) for key in ("value", "low", "high"))
+        between = f" (95 % interval {low} to {high})" if None not in (one["low"], one["high"]) else ""
+        rows.append(f"- {one['metric']}: {value}{between}, {one['from']}.")
     note = (
         "It was measured on classifiers of this kind that had learned from the images named there; this one has learned"
     )
