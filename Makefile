@@ -17,10 +17,10 @@ run: $(READY) ## set everything up and run the quickstart study
 	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host
 
 test: $(READY) ## set everything up and run all checks and tests
-	@echo "Checking and testing: about 22 minutes on 2 cores."
+	@echo "Checking and testing: about 15 minutes on 2 cores."
 	@$(MAKE) --no-print-directory --jobs 2 lint types system compiled
-	@# One worker more than cores: those of SLURM, for one, mostly wait.
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@# Four workers, also on two cores: those of SLURM, for one, mostly wait.
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## lint, types and the quick tests of what differs from origin/main, or from SINCE: about a minute
 	@$(MAKE) --no-print-directory --jobs 2 lint types

@@ -6,10 +6,10 @@ import pytest
 
 # The longest first, and before all what mostly waits. Those of half a minute and more on a quiet core stand here.
 FIRST = [
+    "test_docs_blocks",
     "slurm/test_profile",
     "test_workflow",
     "faults/test_kill",
-    "test_docs_blocks",
     "test_changed_images",
     "test_gpus",
     "test_views",
