@@ -7,7 +7,6 @@ reason why it changes nothing.
 
 import ast
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -87,15 +87,24 @@ def positions(file: Path) -> Iterator[tuple[tuple[int, int], str, int]]:
 
 
 def sample(files: Sequence[Path], count: int, seed: int) -> list[Mutant]:
-    """Mistakes at places drawn without favour for a place where many are possible, one at each."""
+    """Mistakes at places drawn without favour for a place where many are possible, one at each.
+
+    The same ones come again after an edit elsewhere: what is drawn depends on the line, and not on where it stands.
+    """
     places: dict[tuple[Path, tuple[int, int]], list[tuple[str, int]]] = {}
     for file in files:
         for start, name, number in positions(file):
             places.setdefault((file, start), []).append((name, number))
-    dice = random.Random(seed)
-    drawn = dice.sample(sorted(places), min(count, len(places)))
+    lines = {file: file.read_text(encoding="utf-8").splitlines() for file in files}
+
+    def lot(place: tuple[Path, tuple[int, int]], operator: str = "") -> str:
+        file, (row, column) = place
+        what = f"{seed} {file.relative_to(ROOT)} {lines[file][row - 1]} {column} {operator}"
+        return sha256(what.encode()).hexdigest()
+
+    drawn = sorted(sorted(places), key=lot)[:count]
     print(f"{len(places)} places for a mistake in {len(files)} files; {len(drawn)} of them drawn with seed {seed}.")
-    return [mutant(file, *dice.choice(places[file, start])) for file, start in drawn]
+    return [mutant(place[0], *min((lot(place, one[0]), *one) for one in places[place])[1:]) for place in drawn]
 
 
 def mutant(file: Path, operator: str, number: int) -> Mutant:
