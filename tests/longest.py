@@ -12,6 +12,7 @@ FIRST = [
     "faults/test_kill",
     "test_changed_images",
     "test_gpus",
+    "test_warm",
     "test_views",
     "methods/test_cli",
     "test_shards",
