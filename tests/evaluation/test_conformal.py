@@ -57,6 +57,14 @@ def test_the_threshold_is_the_smallest_that_keeps_the_level(images: int) -> None
         assert conformal.quantile(scores, level) == expected
 
 
+@pytest.mark.parametrize("images", [100, 1000, 5000])
+def test_the_threshold_of_many_images_is_found_in_every_order_of_them(images: int) -> None:
+    """1 to n in an order drawn anew: the k-th smallest is k, ⌈(n + 1) · level⌉."""
+    rng = np.random.default_rng(images)
+    for _ in range(200):
+        assert conformal.quantile(1.0 + rng.permutation(images), 0.9) == np.ceil((images + 1) * 0.9)
+
+
 def test_too_few_images_put_every_class_into_every_set() -> None:
     held, own = probabilities(8, 0)
     found = conformal.sets(held, conformal.marginal(held, own, 0.9))

@@ -157,3 +157,11 @@ def test_hits_are_the_same_for_numpy_and_torch() -> None:
     here, there = scoring.hits(logits, labels), scoring.hits(torch.from_numpy(logits), labels)
     assert here.shape == (3, 20)
     assert here.tolist() == there.tolist() == (logits.argmax(-1) == labels).tolist()
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_guesses_of_a_tensor_on_the_cpu_are_an_array_and_the_first_of_equals(kind: torch.dtype) -> None:
+    logits = torch.tensor([[[1, 1, 0], [0, 2, 2], [3, 3, 3]]], dtype=kind, requires_grad=True)
+    found = scoring.guesses(logits)
+    assert isinstance(found, np.ndarray)
+    assert found.tolist() == [[0, 1, 0]]

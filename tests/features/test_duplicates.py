@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from methods.contract.base import unit
 from tests.data.pictures import cloths
 from workflow.lib.data import contents
 from workflow.lib.data.index import Index, write_index
@@ -93,6 +94,11 @@ def test_near_ones_are_listed_by_nearness_then_by_name() -> None:
     (shared,) = duplicates.find(Features(splits, ("a",), None, 100.0), {}, bound=0.9).shared
     assert [int(second.split()[1]) for _, second, _ in shared.pairs] == [1, 5, 2, 4, 3, 0]
     assert [cosine for *_, cosine in shared.pairs] == pytest.approx(1 - np.sort(angles) ** 2 / 2, abs=6e-7)
+
+
+def test_no_cosine_is_above_1_however_lengths_are_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "unit", lambda x: np.float32(1.00001) * unit(x))
+    assert {cosine for *_, cosine in duplicates.find(features(), {}).shared[1].pairs[:10]} == {1.0}
 
 
 def test_no_more_than_so_many_pairs_are_listed_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

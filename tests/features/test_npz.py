@@ -100,6 +100,10 @@ def test_a_class_without_test_images_is_fine(tmp_path):
             {"text_x": np.ones((4, 3))},
             r"\(4, 3\), which is \(D, K\); shape \(K, D\) with K = 3 is wanted: save text_x.T",
         ),
+        (
+            {"text_x": np.ones((3, 2, 4, 1))},
+            r"text_x is float64 of shape \(3, 2, 4, 1\); shape \(K, D\) with K = 3 is wanted$",
+        ),
         ({"text_x": np.ones(4)}, r"text_x is float64 of shape \(4,\); shape \(K, D\) with K = 3 is wanted"),
         ({"text_x": np.eye(3, 4) * [[1], [0], [1]]}, "text_x has only zeros in row 1: no direction to compare$"),
         ({"text_x": np.ones((4, 4))}, "with K = 3 is wanted"),

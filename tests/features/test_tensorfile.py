@@ -1,5 +1,6 @@
 """Tensors in blocks: any rows are read, nothing else is, and damage is seen by whoever would have used it."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -138,6 +139,14 @@ def test_a_flipped_bit_is_seen_where_its_rows_are_read_and_nowhere_else(path, te
     good = [0, 3 * HEIGHT - 1, 4 * HEIGHT, ROWS - 1]
     np.testing.assert_array_equal(found["x"][good], tensors["x"][good])
     np.testing.assert_array_equal(found["y"][:], tensors["y"])
+
+
+def test_there_is_a_sha256_of_every_16_kib():
+    """As the pages say; a file that has been written must stay readable."""
+    data = np.random.default_rng(0).bytes(40 * 1024)
+    expected = [hashlib.sha256(data[start : start + 16384]).digest() for start in (0, 16384, 32768)]
+    assert blocks.Blocks((len(data),), np.dtype(np.uint8)).sums(data) == expected
+    assert blocks.Blocks((40, 256), np.dtype(np.float32)).sums(data) == expected
 
 
 @pytest.mark.parametrize("name", ["y", "deep", "wide", "name"])

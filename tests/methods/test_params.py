@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from methods.contract.params import Param, expand, label, nearest, show
+from methods.contract.params import Param, brief, expand, label, nearest, show
 
 RATIO = Param(0.2, "", low=0, high=1)
 RATE = Param(1e-4, "", above=0)
@@ -73,6 +73,12 @@ def test_a_wrong_value_is_named_with_what_is_allowed(param: Param, value: Any, m
 )
 def test_values_are_shown_as_one_writes_them(value: Any, shown: str) -> None:
     assert show(value) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(10**59, str(10**59)), (10**60, f"{10**56}..."), ("a\n  b", "'a b'")])
+def test_in_an_error_a_value_has_one_line_of_at_most_60_characters(value: Any, shown: str) -> None:
+    assert brief(value) == shown
+    assert len(shown) <= 60
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,16 @@ def test_the_fit_is_the_best_of_a_search_over_all_powers(seed: int) -> None:
     assert np.linalg.norm(found.error(IMAGES) - errors) == pytest.approx(best, abs=1e-5)
 
 
+@pytest.mark.parametrize(("true", "expected"), [(8.0, 5.0), (0.001, 0.01)])
+def test_no_power_is_outside_of_its_bounds(true: float, expected: float) -> None:
+    """0.01 to 5, whether of the fit or of the search: the errors fall faster than that, or hardly."""
+    images = np.array([10.0, 11, 12, 13, 14])
+    errors = Law(0.1, true, 0.0, 14).error(images)
+    assert fit(images, errors).power == pytest.approx(expected, rel=1e-3)
+    (law,) = label_curve.search(images, errors[:, None], np.ones(5))
+    assert law.power == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize("noise", [0.01, 0.05])
 def test_the_search_for_many_errors_at_once_finds_what_the_fit_does(noise: float) -> None:
     errors = np.abs(TRUE.error(IMAGES)[:, None] + noise * np.random.default_rng(1).standard_normal((5, 30)))
@@ -122,7 +132,8 @@ def test_four_numbers_of_shots_leave_none_to_check_with() -> None:
 
 def test_a_place_without_labels_has_no_part_in_it() -> None:
     places = drawn(TRUE.error(IMAGES))
-    assert curve([(0.0, places[0][1], 0), *places]).images.tolist() == IMAGES.tolist()
+    found = curve([(0.0, places[0][1], 0), (1.0, places[0][1], 0), *places])
+    assert found.images.tolist() == [1, *IMAGES]
 
 
 def test_the_figure_marks_what_is_expected_of_more_labels() -> None:

@@ -94,9 +94,10 @@ def test_the_longest_cells_come_first() -> None:
 
 def test_the_cells_of_a_first_table_come_before_the_others_dataset_after_dataset() -> None:
     """However many datasets there are and whatever a cell costs; and what cells need comes before them."""
-    costs = (0.05, 3e3)
+    costs = (estimates.cell_cost("0", 1, False), 0.05, 3e3)
     found = [estimates.cell_priority(cost, wave) for wave in (0, 1, 2) for cost in reversed(costs)]
     assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(found)
     assert found[0] < estimates.FIRST
     assert estimates.cell_priority(0.05, 5000) > estimates.cell_priority(estimates.cell_cost("all", 3000, True), None)
 
