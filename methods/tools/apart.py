@@ -36,7 +36,7 @@ def check(name: str, plugins: Sequence[str]) -> Iterator[Found]:
         starts = [i for i, line in enumerate(lines) if "method" in line]
         if not (starts or over):
             raise LookupError(lines[0]["error"] if lines else f"{name}: its import {_ended(status)}")
-        for i, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
+        for i, stop in zip(starts, [*starts, len(lines)][1:], strict=True):
             found = [Verdict(**line["verdict"]) for line in lines[i:stop] if "verdict" in line]
             yield lines[i]["method"], lines[i]["key"], found + _cut_short(len(found), status)
             done.append(lines[i]["method"])

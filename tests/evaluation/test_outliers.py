@@ -14,10 +14,11 @@ def cloud(images: int, seed: int, classes: int = 4, apart: float = 3.0) -> np.nd
     return (centres[rng.integers(classes, size=images)] + rng.normal(size=(images, 16))).astype(np.float32)
 
 
+@pytest.mark.parametrize("images", [30, 500])
 @pytest.mark.parametrize("neighbours", [1, 3])
-def test_distances_are_those_of_scikit_learn(neighbours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distances_are_those_of_scikit_learn(neighbours: int, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outliers, "_SLICE", 7)
-    support, x = cloud(30, 0), cloud(50, 1)
+    support, x = cloud(images, 0), cloud(50, 1)
     nearest = NearestNeighbors(n_neighbors=neighbours, metric="cosine").fit(support)
     expected = nearest.kneighbors(x)[0][:, -1]
     assert outliers.distances(x, support, neighbours) == pytest.approx(expected, abs=1e-6)
@@ -51,3 +52,16 @@ def test_more_neighbours_than_there_are_is_the_farthest() -> None:
 
 def test_no_images_have_no_distances() -> None:
     assert outliers.distances(np.zeros((0, 16), np.float32), cloud(5, 0)).shape == (0,)
+
+
+def test_of_two_images_each_is_the_other_s_neighbour_and_one_alone_has_none() -> None:
+    pair = np.array([[2, 0], [3, 4]], np.float32)  # at a cosine of 3 / 5
+    assert outliers.within(pair) == pytest.approx([0.4, 0.4])
+    assert outliers.within(pair[:1]).tolist() == [np.inf]
+
+
+def test_no_distance_is_below_0_though_cosines_are_rounded() -> None:
+    support = cloud(300, 0)
+    found = outliers.distances(support, support)
+    assert found.min() == 0
+    assert found == pytest.approx(0, abs=1e-6)

@@ -141,6 +141,7 @@ VIEWS = np.ones((6, 2, 4), np.float32)
         ({"splits": {"test": replace(split(6), y=-np.arange(6))}}, "test_y has label -1 in row 1"),
         ({"splits": {"val": split(6)}}, "val_x has 6 rows, but 3 files are listed"),
         ({"text": np.ones((2, 2, 4), np.float32)}, r"text has shape \(2, 2, 4\); \(K, T, D\) with K = 3 is wanted"),
+        ({"text": np.ones((4, 2, 4), np.float32)}, r"text has shape \(4, 2, 4\); \(K, T, D\) with K = 3 is wanted"),
         ({"text": np.ones((3, 2, 5), np.float32)}, "D differs: train_x has 4, val_x has 4, test_x has 4, text has 5"),
         ({"text": np.full((3, 2, 4), np.inf, np.float32)}, "text has NaN or infinite values"),
         ({"train_views": VIEWS[0]}, r"train_views has shape \(2, 4\); \(N, V, D\) with N = 6, the rows of train_x"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import combinations
 from math import exp, log, log2
+from statistics import variance
 
 import numpy as np
 import pytest
@@ -35,6 +36,19 @@ def test_channels_that_tell_classes_apart_are_kept() -> None:
     support = Support(x, np.array([0, 0, 1, 1]))
     assert kept(support, text, {"w0": 0.5, "w1": 0.5, "channels": 0.34}).tolist() == [1]
     assert kept(support, text, {"w0": 0.5, "w1": 0.5, "channels": 0.67}).tolist() == [1, 2]
+
+
+def test_channels_are_kept_by_the_weighed_difference_of_variance_and_similarity(easy_of: Callable[..., Easy]) -> None:
+    """Half of them, those with the largest w1 var(T) - w0 S."""
+    easy = easy_of(counts=(3, 3, 3), text_noise=2.0)
+    text = easy.task.class_text()
+    alike, found = between_classes(easy.support, text), set()
+    for w0, w1 in ((0.5, 0.5), (0.1, 0.9), (0.95, 0.05)):
+        score = [w1 * variance(map(float, column)) - w0 * s for column, s in zip(text.T, alike, strict=True)]
+        best = sorted(sorted(range(len(score)), key=lambda i: -score[i])[: len(score) // 2])
+        assert kept(easy.support, text, {"w0": w0, "w1": w1, "channels": 0.5}).tolist() == best
+        found.add(tuple(best))
+    assert len(found) == 3
 
 
 def test_divergence_from_zero_shot_is_the_negative_log_probability_of_the_own_label() -> None:

@@ -28,6 +28,18 @@ def test_a_cache_is_read_query_by_query(kept: int, size: int, monkeypatch: pytes
         assert cache.read(queries, beta, values) == pytest.approx(np.array(expected), abs=1e-5)
 
 
+@pytest.mark.parametrize("channels", [None, [0, 2, 5]])
+def test_as_data_it_is_the_cache_beside_the_text(channels: list[int] | None) -> None:
+    """The cache sees the query, or what these channels of it make when they are unit again."""
+    text, queries, values = rows(3, 0), rows(7, 1), rows(9, 2)[:, :3]
+    keys = rows(9, 3) if channels is None else unit(rows(9, 3)[:, channels])
+    found = cache_model.program(text, keys, 2.5, values, None if channels is None else np.array(channels))(queries)
+    for query, row in zip(queries, found, strict=True):
+        seen = query if channels is None else unit(query[channels])
+        votes = sum(np.exp(-2.5 * (1 - seen @ k)) * v for k, v in zip(keys, values, strict=True))
+        assert row == pytest.approx(query @ text.T + votes, abs=1e-5)
+
+
 def test_what_depends_on_the_queries_is_computed_once_for_each_set_and_key() -> None:
     asked = []
 

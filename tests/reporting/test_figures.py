@@ -30,6 +30,17 @@ def test_every_row_is_a_line_with_its_means_and_zero_shot_runs_across() -> None:
     }
 
 
+def test_a_band_goes_from_one_standard_deviation_below_the_mean_to_one_above() -> None:
+    methods = [{"label": "probe", "variants": ["-"], "learns": True}]
+    values = {"1": [0.3, 0.4, 0.5], "5": [0.55, 0.65, 0.75]}
+    cells = {("digits", "nano", "probe", shots): {"-": found} for shots, found in values.items()}
+    found = grid.results(cells, methods=methods, shots=list(values), seeds=3)
+    (axes,) = figures.accuracy_figure(found, "digits", "nano").axes
+    (band,) = axes.collections
+    corners = {(float(x), round(float(y), 6)) for x, y in band.get_paths()[0].vertices}
+    assert corners == {(1.0, 30.0), (1.0, 50.0), (5.0, 55.0), (5.0, 75.0)}
+
+
 def test_the_rows_of_a_method_have_its_colour_and_what_learns_nothing_is_black() -> None:
     labels = {"b": False, "a": True, "c": True, "d": False}
     methods = [{"label": label, "variants": ["x", "y"], "learns": learns} for label, learns in labels.items()]

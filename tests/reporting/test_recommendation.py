@@ -172,6 +172,19 @@ def test_of_equals_zero_shot_comes_first() -> None:
     assert "It needs no labels and no training." in text
 
 
+def test_all_labels_come_last_though_another_number_is_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SUPPORT, "all", SUPPORT["32"])
+    _, found = recommended({("probe", shots): {"-": right(0.8, 1)} for shots in ("1", "32", "all")})
+    assert [one.place[2] for one in found.advice] == ["1", "32", "all"]
+
+
+def test_no_end_of_an_interval_is_below_nothing() -> None:
+    _, found = recommended({(name, "1"): {"-": right(0.004, own)} for own, name in enumerate("abcdef")})
+    assert found.last is not None
+    assert found.last.value < found.last.uncorrected
+    assert found.last.low == 0
+
+
 def test_a_winner_whose_lead_over_zero_shot_is_luck_is_not_used() -> None:
     """Ten rows as good as zero-shot: the best of them is higher in the table."""
     rng = np.random.default_rng(5)

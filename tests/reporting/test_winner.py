@@ -83,6 +83,13 @@ def test_rows_that_say_the_same_share_the_picks_and_lose_nothing() -> None:
     assert found.first.tolist() == [0.5, 0.5]
 
 
+def test_rows_that_differ_by_rounding_alone_share_the_picks() -> None:
+    """A constant that stands with each image in one row, and beside them in the other."""
+    (one,) = of_hits(simulated(np.random.default_rng(4), np.array([0.6])))
+    other = Terms(one.terms - 0.1, one.offset + 0.1 * one.terms.shape[1], one.divisor)
+    assert winner([one, other], 0).first.tolist() == [0.5, 0.5]
+
+
 def test_one_row_without_seeds_stands_beside_others_with_three() -> None:
     hits = simulated(np.random.default_rng(5), np.array([0.6, 0.6]))
     rows = [*of_hits(hits[:1]), *of_hits(hits[1:, :1])]
