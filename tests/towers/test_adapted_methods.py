@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, linear, normalize
 
 from methods import Replica, Task
 from methods.clip_lora import LowRankAdaptation
+from methods.contract import adapted
 from methods.contract.adapted import AdaptedMethod
 from methods.two_stage import TwoStage
 from tests.samples import make_features
@@ -375,3 +376,12 @@ def test_image_towers_of_another_kind_are_na_with_the_reason() -> None:
     found = reason(needs, make_features(), encoder, model)
     assert found.startswith("needs image_blocks, which these features don't have: of its image tower only the blocks")
     assert found.endswith("open_clip's own ViT are adapted, and a ModifiedResNet is not open_clip's own ViT")
+
+
+@pytest.mark.parametrize(("encoder", "points"), [("text", [0, 2, 12]), ("vision", [0, 2, 3]), ("both", [0, 2, 3])])
+def test_where_images_go_through_a_tower_no_more_than_three_points_of_a_training_are_scored(
+    encoder: str, points: list[int]
+) -> None:
+    """Each is a pass of all queries through it. Through the text tower go the classes alone; 0 are all points."""
+    task = one_shot(models.model("openai"), "openai")
+    assert [adapted.few(replace(task, curve=curve), {"encoder": encoder}).curve for curve in (0, 2, 12)] == points
