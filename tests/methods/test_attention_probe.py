@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.attention_probe import AttentionProbe
+from methods.tools import behaviour
 from tests.methods.by_hand import begin, descend
 from tests.methods.conftest import Easy
 
@@ -50,3 +51,7 @@ def test_its_recipe_is_that_of_the_starting_study(easy: Easy) -> None:
     assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule) == ("adamw", 1e-4, 0.01, "constant")
     assert (recipe.epochs, recipe.batch_size) == (400, 32)
     assert AttentionProbe.defaults({})["ratio"] == 0.4
+
+
+def test_the_order_of_classes_draws_another_start_and_as_good_an_end() -> None:
+    behaviour.classes_permuted(AttentionProbe)

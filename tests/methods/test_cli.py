@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from methods.__main__ import main
+from methods.tools import apart
+from methods.tools.check import Verdict
+from workflow.lib.jobs import passed
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -71,6 +76,49 @@ def test_new_overwrites_nothing_and_refuses_bad_names(tmp_path: Path) -> None:
     assert (tmp_path / "taken.py").read_text() == "mine"
     assert "error: 'Not-a-name' is no name for a method" in methods("new", "Not-a-name", folder=tmp_path).stderr
     assert not (tmp_path / "test_taken.py").exists()
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit status, in this process."""
+    monkeypatch.setattr(sys, "argv", ["methods", *arguments])
+    return main()
+
+
+def test_new_says_what_it_wrote_and_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin, test = tmp_path / "my_idea.py", tmp_path / "test_my_idea.py"
+    assert called(monkeypatch, "new", "my_idea", "--folder", str(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"Wrote {plugin} and {test}. Next:\n  python -m methods check {plugin}\n")
+    assert f"\n  plugins: [{plugin}]\n  methods:\n    my_idea: {{}}\n" in said
+    assert called(monkeypatch, "new", "other", "--folder", str(tmp_path), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [str(tmp_path / "other.py"), str(tmp_path / "test_other.py")]
+
+
+def test_check_tells_each_property_and_notes_what_has_passed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holds, fails = Verdict("shapes", "its shape"), Verdict("finite", "no NaN", "found NaN")
+    found = [("good", "key of good", [holds]), ("bad", "key of bad", [holds, fails, Verdict("sizes", "two", "", True)])]
+    noted: list[str] = []
+    monkeypatch.setattr(passed, "note", noted.append)
+    monkeypatch.setattr(apart, "check", lambda name, plugins: iter(found))
+    assert called(monkeypatch, "check", "mine.py") == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "good",
+        "  ok      shapes: its shape",
+        "bad",
+        "  ok      shapes: its shape",
+        "  FAILED  finite: found NaN",
+        "  skipped sizes: two",
+    ]
+    assert called(monkeypatch, "check", "mine.py", "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report == {name: [vars(one) for one in verdicts] for name, _, verdicts in found}
+    assert noted == ["key of good"] * 2
+    monkeypatch.setattr(apart, "check", lambda name, plugins: iter(found[:1]))
+    assert called(monkeypatch, "check", "mine.py") == 0
 
 
 @pytest.mark.slow
