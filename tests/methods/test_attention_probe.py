@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.attention_probe import AttentionProbe
-from methods.tools import behaviour
+from methods.tools.check import verdict
 from tests.methods.by_hand import begin, descend
 from tests.methods.conftest import Easy
 
@@ -54,4 +54,4 @@ def test_its_recipe_is_that_of_the_starting_study(easy: Easy) -> None:
 
 
 def test_the_order_of_classes_draws_another_start_and_as_good_an_end() -> None:
-    behaviour.classes_permuted(AttentionProbe)
+    assert verdict(AttentionProbe, "classes_permuted").failure == ""

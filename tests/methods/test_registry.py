@@ -33,6 +33,12 @@ def test_no_built_in_module_is_broken() -> None:
     assert [plugin for plugin in registry.load().broken if plugin.where == "built-in"] == []
 
 
+def test_a_method_learns_from_images_unless_it_says_that_it_does_not() -> None:
+    assert Method.learns
+    known = registry.load().methods
+    assert {name for name, one in known.items() if not one.method.learns} == {"zero_shot", "prompt_ensemble"}
+
+
 @pytest.mark.parametrize("name", sorted(registry.load().methods))
 def test_a_method_declares_what_tables_and_documents_need(name: str) -> None:
     entry = registry.load().methods[name]

@@ -146,6 +146,16 @@ def test_the_summary_says_where_the_order_differs() -> None:
     assert marks[1, 5] == "best"  # of ranks the lowest
 
 
+def test_pairs_of_rows_are_in_another_order_where_one_is_before_the_other_by_one_metric_alone() -> None:
+    results, predictions = study()
+    values = {"lazy": (0.6, 0.3), "keen": (0.7, 0.5), "usual": (0.8, 0.4)}
+    for (*_, label, _), record in results.records.items():
+        for seed in record["variants"][0]["seeds"]:
+            seed["metrics"] |= dict(zip(("accuracy", "mean_per_class"), values[label], strict=True))
+    said = summaries.summary_table(results, predictions).caption[-1]
+    assert said.endswith("1 shot, 1 of 3 pairs of rows, first usual by accuracy and keen per class.")
+
+
 def test_regimes_are_shown_by_both_metrics_and_the_matrix_says_that_it_is_by_accuracy() -> None:
     results, predictions = study()
     table = tables.regimes_table(results, "photos", "nano", ["accuracy", "mean_per_class"])

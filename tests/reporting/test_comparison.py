@@ -21,6 +21,11 @@ BETTER = BASE | (RNG.random((3, IMAGES)) < 0.2)
 SAME = np.where(RNG.random((3, IMAGES)) < 0.05, ~BASE, BASE)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "mean_per_class", "macro_f1", "auroc"])
+def test_images_are_resampled_within_their_classes_where_the_metric_asks_for_every_class(metric: str) -> None:
+    assert terms.within_classes(metric) is (metric != "accuracy")
+
+
 def predictions(path: Path, hits: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = np.zeros(IMAGES, dtype=int)

@@ -196,6 +196,7 @@ def test_what_may_be_left_out_has_defaults(here: Path) -> None:
     ]
     made = load(write(here, "\n".join(lines)))
     assert (made.seeds, made.report, made.select, made.plugins) == (3, "test", "last", [])
+    assert (made.also, made.metric, made.peeking_gap, made.calibrate) == ([], "", False, {})
     assert (made.jobs_per_gpu, made.cell_minutes) == (1, 0)
     assert made.folders == {"data": "data", "features": "features", "results": "results"}
 
