@@ -127,6 +127,15 @@ def test_rows_that_are_level_with_it_are_told_with_what_they_cost() -> None:
     assert "It trains 500 numbers and takes 0.25 s a fit. Cheaper: probe (scale=none, C=1), 80.0 %, trains 30 " in text
 
 
+def test_of_many_that_are_cheaper_three_are_named_and_the_luck_of_the_first_is_told() -> None:
+    cells: Cells = {("adapter", "1"): {"-": right(0.803, 3)}} | {(one, "1"): {"-": right(0.8, 9)} for one in "abcde"}
+    text = said(cells)
+    assert text.startswith("Use adapter")
+    assert " Cheaper: a, 80.0 %, trains nothing and takes 0.25 s a fit; b, " in text
+    assert re.search(r"; c, 80\.0 %, trains nothing and takes 0\.25 s a fit; and 2 more\.", text)
+    assert "The table says 80.3 %: " in text
+
+
 def test_what_the_picking_had_added_is_taken_off_the_value_its_interval_and_the_lead() -> None:
     results, predictions = study(ALIKE)
     found = recommend(results, ("digits", "nano"), predictions).last
