@@ -192,7 +192,7 @@ def report(drawn: Sequence[Mutant], found: Sequence[bool | None]) -> int:
     return left
 
 
-def main(count: int = 150, seed: int = 0, minutes: float = 25) -> None:
+def main(count: int = 150, seed: int = 0, minutes: float = 29) -> None:
     drawn = sample(doors.files(*PLACES), count, seed)
     end = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory(prefix="mutants-") as home, ThreadPoolExecutor(WORKERS) as pool:
