@@ -120,7 +120,7 @@ def test_what_can_t_be_installed_is_said_and_no_failure(tmp_path: Path) -> None:
         ("tests/test_files.py", "tests/test_files.py"),
         ("methods/__main__.py", "tests/methods/test_cli.py"),
         ("methods/contract/tuned.py", "tests/towers/test_tuned_methods.py"),
-        ("methods/tools/behaviour.py", "tests/methods/test_contract.py"),
+        ("methods/tools/behaviour.py", "tests/methods/"),
     ],
 )
 def test_a_file_concerns_its_own_test_first(file: str, first: str) -> None:
