@@ -9,8 +9,6 @@ OPTIMIZERS = ("adamw", "adam", "sgd", "lbfgs")
 SCHEDULES = ("constant", "cosine", "epoch cosine", "linear", "step")
 VIEWS = ("", "random", "in_turn")
 PRECISIONS = ("fp32", "bf16")
-
-
 NAMES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "views": VIEWS, "precision": PRECISIONS}
 
 

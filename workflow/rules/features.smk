@@ -88,7 +88,7 @@ rule shard:
         ),
         reading=reading_options,
         what=what_is_made,
-        script=features_script,
+        script=EXTRACTION,
         code=lambda wildcards: extraction_hash("features.py"),
     message:
         "dataset {wildcards.dataset}: shard {wildcards.shard} of {wildcards.shards} with {wildcards.backbone}"

@@ -74,11 +74,17 @@ def features_source(wildcards, input):
     return f"--index {shlex.quote(str(input.index))}" if "index" in input.keys() else ""
 
 
-def features_script(wildcards):
-    """The script of an extraction, with what is imported once for all of a run; that of features made elsewhere."""
-    if "features" in STUDY.backbones[wildcards.backbone]:
-        return "features"
-    return "warm features workflow.lib.encoding.extraction --"
+# The script that takes images through a model, with what it imports once for all of a run.
+EXTRACTION = "warm features workflow.lib.encoding.extraction --"
+
+
+def features_script(wildcards, input):
+    """What makes the features. Those made elsewhere or gathered from shards are there already, and need no model.
+
+    It takes `input`, as `features_source` does: else another number of shards would make them anew.
+    """
+    there = "features" in STUDY.backbones[wildcards.backbone] or shards(wildcards) > 1
+    return "features" if there else EXTRACTION
 
 
 def shard_files(wildcards):

@@ -1,4 +1,4 @@
-"""One GPU for one process: leased before torch is imported, and free again when the process ends, however it ends.
+"""One GPU for one process: leased before torch looks at any, and free again when the process ends, however it ends.
 
 Snakemake hands out a count of GPUs and never an index. Which GPUs there are, the first of these decides:
 
